@@ -1,0 +1,132 @@
+-- What was known at the end of one night: the only way by which training, backtests and forecasts read facts.
+-- Variables: as_of (DATE), by_location (BOOLEAN). Reads the lake's ledgers, attached under lake_<table>.
+-- Every view below is declared in tables.py (layer "state") or is a lake table cut to the night.
+
+-- grain: one version of one order line; the newest known
+CREATE VIEW order_lines AS
+SELECT * FROM lake_order_lines
+WHERE known_on <= getvariable('as_of')
+QUALIFY row_number() OVER (PARTITION BY source, order_id, item_id, line_no ORDER BY version DESC) = 1;
+
+-- grain: item × location × day
+CREATE TABLE demand_daily AS
+SELECT
+    item_id,
+    CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
+    demand_day AS day,
+    greatest(sum(units), 0)::BIGINT AS units,
+    greatest(sum(units) FILTER (reason IN ('sale', 'correction')), 0)::BIGINT AS units_gross,
+    greatest(sum(lines), 0)::BIGINT AS lines,
+    greatest(sum(revenue), 0)::DECIMAL(38, 4) AS revenue,
+    greatest(sum(revenue) FILTER (reason IN ('sale', 'correction')), 0)::DECIMAL(38, 4) AS revenue_gross
+FROM lake_demand_changes
+WHERE known_on <= getvariable('as_of') AND demand_day <= getvariable('as_of')
+GROUP BY ALL
+HAVING sum(units) FILTER (reason IN ('sale', 'correction')) > 0
+ORDER BY ALL;
+
+-- grain: day, from the first order to the night
+CREATE TABLE shop_days AS
+WITH days AS (
+    SELECT unnest(generate_series(min(day), getvariable('as_of')::TIMESTAMP, INTERVAL 1 DAY))::DATE AS day
+    FROM demand_daily
+),
+sold AS (
+    SELECT day, sum(units)::BIGINT AS units, sum(lines)::BIGINT AS lines FROM demand_daily GROUP BY day
+),
+filled AS (
+    SELECT day, coalesce(units, 0) AS units, coalesce(lines, 0) AS lines FROM days LEFT JOIN sold USING (day)
+)
+SELECT
+    day,
+    units,
+    lines,
+    -- a shop that sells at least 20 order lines on a typical open day does not have a zero day by chance
+    lines = 0 AND coalesce(
+        median(nullif(lines, 0)) OVER (ORDER BY day ROWS BETWEEN 56 PRECEDING AND CURRENT ROW), 0
+    ) >= 20 AS is_closed
+FROM filled
+ORDER BY day;
+
+-- grain: item
+CREATE TABLE items AS
+WITH seen AS (
+    SELECT item_id, item_text, category, origin, sum(lines) AS lines, min(known_on) AS first_known, max(known_on) AS last_known
+    FROM lake_item_sightings
+    WHERE known_on <= getvariable('as_of')
+    GROUP BY ALL
+),
+texts AS (
+    SELECT item_id, item_text
+    FROM seen
+    WHERE item_text <> ''
+    -- the newest master text wins; else the text on most order lines, the earlier one on a tie
+    QUALIFY row_number() OVER (
+        PARTITION BY item_id
+        ORDER BY
+            origin = 'master' DESC,
+            CASE WHEN origin = 'master' THEN last_known END DESC,
+            lines DESC, first_known, item_text
+    ) = 1
+),
+categories AS (
+    SELECT item_id, category
+    FROM seen
+    WHERE category <> ''
+    QUALIFY row_number() OVER (
+        PARTITION BY item_id ORDER BY origin = 'master' DESC, last_known DESC, lines DESC, category
+    ) = 1
+),
+sold AS (
+    SELECT item_id, min(day) AS first_sold, max(day) AS last_sold FROM demand_daily WHERE units > 0 GROUP BY item_id
+)
+SELECT
+    ids.item_id,
+    coalesce(texts.item_text, '') AS item_text,
+    coalesce(categories.category, '') AS category,
+    left(sha256(coalesce(texts.item_text, '')), 32) AS text_hash,
+    sold.first_sold,
+    sold.last_sold
+FROM (SELECT DISTINCT item_id FROM seen UNION SELECT item_id FROM sold) AS ids
+LEFT JOIN texts USING (item_id)
+LEFT JOIN categories USING (item_id)
+LEFT JOIN sold USING (item_id)
+ORDER BY ids.item_id;
+
+-- grain: item × location × day with sales; netted cancellations do not change what was paid
+CREATE VIEW prices_daily AS
+SELECT item_id, location, day, (revenue_gross / units_gross)::DOUBLE AS unit_price
+FROM demand_daily
+WHERE units_gross > 0 AND revenue_gross > 0;
+
+-- grain: item × location × kind × period, newest announcement
+CREATE TABLE promotions AS
+SELECT
+    item_id,
+    CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
+    kind,
+    starts_on,
+    ends_on,
+    max(share) AS share
+FROM lake_promotions
+WHERE known_on <= getvariable('as_of')
+GROUP BY ALL;
+
+-- grain: item × location × kind × day, past and announced
+CREATE VIEW promotions_daily AS
+SELECT item_id, location, day::DATE AS day, kind, max(share) AS share
+FROM promotions, unnest(generate_series(starts_on::TIMESTAMP, ends_on::TIMESTAMP, INTERVAL 1 DAY)) AS days (day)
+GROUP BY ALL;
+
+-- grain: country × day; the calendar itself is known for ever, the shop's own events from their announcement
+CREATE VIEW calendar_events AS
+SELECT country, event, day, days_to, days_since
+FROM lake_calendar_events
+WHERE announced_on IS NULL OR announced_on <= getvariable('as_of');
+
+CREATE VIEW calendar_daily AS
+SELECT * FROM lake_calendar_daily;
+
+-- grain: text × model
+CREATE VIEW item_text_features AS
+SELECT * FROM lake_item_text_features;

@@ -1,0 +1,280 @@
+"""The lake: Parquet folders of one home, written whole or not at all.
+
+What belongs here: where a table's files stand, how they are replaced atomically, how DuckDB reads them within its
+memory limit. What does not: what the tables mean (`tables.py`) and what a night may know (`as_of.py`).
+
+A table is a folder of hive partitions. Within a partition a *part* is one file, named after the work that made it
+(a delivery, a night): writing it again replaces it, so a repeated or resumed run changes nothing. Files are written
+to a temporary folder of the lake, synced, and renamed; a killed run leaves what stood before.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.errors import DiskFullError
+from pipeline.settings import ComputeSettings
+from pipeline.tables import TABLES, Table, lake_tables
+
+COMPRESSION = "zstd"
+_SCRATCH = ".scratch"
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The lake of a home.
+
+    Attributes:
+        home: folder of the home.
+        compute: memory and threads that DuckDB may use.
+    """
+
+    home: Path
+    compute: ComputeSettings = ComputeSettings()
+
+    @property
+    def root(self) -> Path:
+        """Folder of all tables."""
+        return self.home / "lake"
+
+    def folder(self, table: str) -> Path:
+        """Folder of one table."""
+        return self.root / TABLES[table].name
+
+    def part_path(self, table: str, partition: Mapping[str, Any], part: str) -> Path:
+        """File of one part of one partition."""
+        declared = TABLES[table].partition
+        if tuple(partition) != declared:
+            raise ValueError(f"{table} is partitioned by {declared}, not {tuple(partition)}")
+        levels = [f"{name}={quote(str(value), safe='')}" for name, value in partition.items()]
+        return self.folder(table).joinpath(*levels) / f"{part}.parquet"
+
+    def partitions(self, table: str) -> list[dict[str, str]]:
+        """Partitions that have at least one part, as text, sorted."""
+        depth = len(TABLES[table].partition)
+        folders = {path.parent for path in self.folder(table).glob("/".join(["*"] * depth + ["*.parquet"]))}
+        return [
+            {name: unquote(value) for name, _, value in (level.partition("=") for level in folder.parts[-depth:])}
+            for folder in sorted(folders)
+        ]
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection in memory that spills to the lake's scratch folder."""
+        with self.scratch() as scratch:
+            con = duckdb.connect(":memory:", config=self._config(scratch))
+            try:
+                yield con
+            finally:
+                con.close()
+
+    def _config(self, scratch: Path) -> dict[str, str | int]:
+        threads = self.compute.threads or len(os.sched_getaffinity(0))
+        return {
+            "memory_limit": self.compute.memory_limit,
+            "threads": threads,
+            "temp_directory": str(scratch),
+            "autoinstall_known_extensions": "false",
+            "TimeZone": "UTC",
+        }
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder on the lake's own disk, so that a rename out of it is atomic."""
+        folder = self.root / _SCRATCH / uuid.uuid4().hex
+        with _disk_full_named(self.root):
+            folder.mkdir(parents=True)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def attach(self, con: duckdb.DuckDBPyConnection, *tables: str) -> None:
+        """Make lake tables readable on a connection, each as a view of its name (all tables by default)."""
+        for name in tables or tuple(table.name for table in lake_tables()):
+            con.execute(f'CREATE OR REPLACE VIEW "{name}" AS {self.select(name)}')
+
+    def select(self, table: str) -> str:
+        """SQL that reads all of a table, typed as declared; no rows when nothing was written yet."""
+        declared = TABLES[table]
+        columns = ", ".join(f'CAST("{c.name}" AS {c.type}) AS "{c.name}"' for c in declared.columns)
+        if next(self.folder(table).glob("**/*.parquet"), None) is None:
+            empty = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in declared.columns)
+            return f"SELECT {empty} WHERE false"
+        types = {c.name: c.type for c in declared.columns}
+        hive = ", ".join(f"'{name}': {types[name]}" for name in declared.partition)
+        files = str(self.folder(table) / "**" / "*.parquet").replace("'", "''")
+        return f"SELECT {columns} FROM read_parquet('{files}', hive_partitioning = true, hive_types = {{{hive}}})"
+
+    def write(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: str,
+        partition: Mapping[str, Any],
+        query: str | pa.Table,
+        part: str = "part",
+    ) -> int:
+        """Write one part of one partition, replacing it; an empty result removes it.
+
+        Args:
+            con: connection that `query` runs on.
+            table: declared table.
+            partition: value per partition column, in declared order.
+            query: a SELECT (ordered as it should be stored) or an Arrow table, with all columns but the partition's.
+            part: name of the part within the partition.
+
+        Returns:
+            Rows written.
+
+        Raises:
+            DiskFullError: the disk is full; what stood before still stands.
+        """
+        declared = TABLES[table]
+        target = self.part_path(table, partition, part)
+        with self.scratch() as scratch:
+            file = scratch / "part.parquet"
+            rows = self._copy(con, declared, query, file, stored=_stored(declared))
+            if rows:
+                _replace(file, target)
+            else:
+                _remove(target)
+        return rows
+
+    def write_partitions(
+        self, con: duckdb.DuckDBPyConnection, table: str, query: str, part: str
+    ) -> dict[tuple[str, ...], int]:
+        """Write one part into each partition that `query` has rows for.
+
+        Partitions without rows keep their other parts, and lose this one: the part is what this work made, whole.
+
+        Args:
+            con: connection that `query` runs on.
+            table: declared table.
+            query: a SELECT with all columns of the table, partition columns included.
+            part: name of the part, one per piece of work.
+
+        Returns:
+            Rows by partition values (as text, in declared order).
+        """
+        declared = TABLES[table]
+        with self.scratch() as scratch:
+            by = ", ".join(f'"{name}"' for name in declared.partition)
+            columns = ", ".join(f'CAST("{c.name}" AS {c.type}) AS "{c.name}"' for c in declared.columns)
+            out = scratch / "out"
+            # 100 open partitions by default: 1,000 days would be flushed as tiny row groups
+            con.execute("SET partitioned_write_max_open_files = 2000")
+            con.execute(
+                f"COPY (SELECT {columns} FROM ({query})) TO '{_sql(out)}' "
+                f"(FORMAT parquet, COMPRESSION {COMPRESSION}, PARTITION_BY ({by}), FILENAME_PATTERN 'x_{{i}}')"
+            )
+            return self._publish_parts(con, declared, out, part)
+
+    def _publish_parts(
+        self, con: duckdb.DuckDBPyConnection, declared: Table, out: Path, part: str
+    ) -> dict[tuple[str, ...], int]:
+        """Move each written partition's file to its place; several files of one partition are merged first."""
+        depth = len(declared.partition)
+        written: dict[tuple[str, ...], int] = {}
+        kept: set[Path] = set()
+        for folder in sorted({path.parent for path in out.glob("/".join(["*"] * depth + ["*.parquet"]))}):
+            files = sorted(folder.glob("*.parquet"))
+            file = files[0]
+            if len(files) > 1:
+                file = folder / "merged.parquet"
+                con.execute(
+                    f"COPY (FROM read_parquet('{_sql(folder)}/x_*.parquet', hive_partitioning = false)) "
+                    f"TO '{_sql(file)}' (FORMAT parquet, COMPRESSION {COMPRESSION})"
+                )
+            levels = folder.relative_to(out).parts
+            values = tuple(unquote(level.partition("=")[2]) for level in levels)
+            target = self.part_path(declared.name, dict(zip(declared.partition, values, strict=True)), part)
+            written[values] = _rows(con, file)
+            _replace(file, target)
+            kept.add(target)
+        for stale in self.folder(declared.name).glob("/".join(["*"] * depth + [f"{part}.parquet"])):
+            if stale not in kept:
+                _remove(stale)
+        return written
+
+    def _copy(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        declared: Table,
+        query: str | pa.Table,
+        file: Path,
+        stored: Iterable[str],
+    ) -> int:
+        types = {c.name: c.type for c in declared.columns}
+        columns = ", ".join(f'CAST("{name}" AS {types[name]}) AS "{name}"' for name in stored)
+        source = f"({query})"
+        if isinstance(query, pa.Table):
+            con.register("_arrow_to_write", query)
+            source = "_arrow_to_write"
+        try:
+            con.execute(
+                f"COPY (SELECT {columns} FROM {source}) TO '{_sql(file)}' (FORMAT parquet, COMPRESSION {COMPRESSION})"
+            )
+        finally:
+            if isinstance(query, pa.Table):
+                con.unregister("_arrow_to_write")
+        return _rows(con, file)
+
+
+def _stored(declared: Table) -> tuple[str, ...]:
+    """Columns inside the files; the partition's stand in the folder names."""
+    return tuple(name for name in declared.column_names if name not in declared.partition)
+
+
+def _rows(con: duckdb.DuckDBPyConnection, file: Path) -> int:
+    row = con.execute(f"SELECT num_rows FROM parquet_file_metadata('{_sql(file)}')").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _replace(file: Path, target: Path) -> None:
+    """Sync a file and move it to its place; readers see the old one or the new one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sync(file)
+    file.replace(target)
+    _sync(target.parent)
+
+
+def _remove(target: Path) -> None:
+    if target.exists():
+        target.unlink()
+        _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sql(path: Path) -> str:
+    """A path inside a SQL string: COPY and read_parquet take no bound parameter for it."""
+    return str(path).replace("'", "''")
+
+
+@contextmanager
+def _disk_full_named(root: Path) -> Iterator[None]:
+    """Turn 'no space left', from Python or from DuckDB, into an error that says what to do."""
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            raise DiskFullError(
+                f"{root}: the disk is full; free some space and run again (what stood before still stands)"
+            ) from error
+        raise

@@ -1,0 +1,139 @@
+"""The one interface of all forecasters. To add one: a file beside this one with a `Forecaster`, and its name in
+`registry.py`; nothing else has to know.
+
+`fit` returns a new fitted object and never changes its forecaster; heavy libraries are imported where they are used.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.panel import Panel
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, of) while long work goes on."""
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """The progress of work that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a forecaster may use of the machine, as picked by `resources/compute.py`.
+
+    Attributes:
+        device: torch device, "cpu" or "cuda".
+        threads: CPU threads.
+        mixed_precision: bf16 autocast; on GPUs that have it.
+    """
+
+    device: str = "cpu"
+    threads: int = 2
+    mixed_precision: bool = False
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Marginal forecasts of S series for H days.
+
+    Attributes:
+        mean: (S, H) expected units.
+        quantiles: (S, H, Q) quantiles of units at `pipeline.settings.QUANTILES`: whole units, non-negative, finite
+            and non-crossing.
+        grid: (S, H, G) the same distribution at the finer `grid_levels`, not rounded, from which sample paths
+            are drawn; None when not asked for.
+        grid_levels: (G,) levels of `grid`.
+    """
+
+    mean: Array
+    quantiles: Array
+    grid: Array | None = None
+    grid_levels: Array | None = None
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How the days and items of a forecast move together: a Gaussian copula with three factors.
+
+    The normal score of series s on day d is √item·a_s + √market·b_d + √rest·e_sd, with a, b, e independent standard
+    normals and rest = 1 − item − market; estimated on validation residuals, before the origin.
+
+    Attributes:
+        item: share of variance common to all days of a series.
+        market: share of variance common to all series of a day.
+    """
+
+    item: float = 0.1
+    market: float = 0.02
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training did, for MLflow: parameters, curves and how it ended.
+
+    Attributes:
+        parameters: settings and derived sizes.
+        curves: metric name → values per validation, with their step in `steps`.
+        steps: step of each point of the curves.
+        seconds: duration.
+        stopped: why it ended: steps, seconds or early stopping.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, list[float]] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    stopped: str = ""
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A fitted forecaster."""
+
+    name: str
+    dependence: Dependence
+    report: TrainingReport
+
+    def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
+        """Forecast `horizon` days after the panel's night, for all its series.
+
+        The same panel gives the same bytes, also when forecast in slices of rows.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and all else (JSON) into an empty or new folder."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What it is: kind, sizes, scalers, training window."""
+        ...
+
+
+class Forecaster(Protocol):
+    """A way to forecast, with its settings."""
+
+    name: str
+
+    def fit(self, panel: Panel, *, folder: Path, compute: Compute, progress: Progress = silent) -> Fitted:
+        """Fit on all history of the panel.
+
+        Args:
+            panel: what was known on the night.
+            folder: explicit folder for checkpoints; a training that was killed resumes from it.
+            compute: what it may use of the machine.
+            progress: told how far it is.
+
+        Returns:
+            A new fitted forecaster.
+
+        Raises:
+            HistoryError: too little history to fit.
+        """
+        ...

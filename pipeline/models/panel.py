@@ -1,0 +1,88 @@
+"""The panel: what a forecaster reads, as arrays of series × days, and nothing of the database.
+
+A panel is cut from an as-of view (see `pipeline/training/panel.py`), so it holds only what was known on its night:
+demand up to the night, and known-future covariates (calendar, announced promotions, last known prices) beyond it.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series × days. S series, T days of history, H days ahead; day t is `first_day + t`, and the night is day T − 1.
+
+    Attributes:
+        item_id: (S,) item of each series.
+        location: (S,) location of each series; '' when over all.
+        first_day: day of column 0.
+        units: (S, T) demand in units, zero on days without; before the first sale too.
+        units_winsorised: (S, T) the same with outliers pulled in, for training and scaling only, never for scoring.
+        price: (S, T + H) price of one unit, carried forward from the last sale; NaN before the first (a back-filled
+            price would be a leak); beyond the night the last known or the announced price.
+        promotion: (S, T + H, P) share of the shop reached by each kind of promotion, zero without.
+        promotion_kinds: names of the P kinds.
+        calendar: (T + H, C) features of the day, the same for all series (see `calendar_names`).
+        calendar_names: names of the C features.
+        closed: (T + H,) the shop is closed that day: observed up to the night, expected beyond it.
+        first_sold: (S,) column of the first sale.
+        text: (S, D) vector of the item's text; D = 0 when no language model was asked.
+        category: (S,) index into `category_names`.
+        category_names: names of the categories.
+    """
+
+    item_id: NDArray[np.str_]
+    location: NDArray[np.str_]
+    first_day: date
+    units: Floats
+    units_winsorised: Floats
+    price: Floats
+    promotion: Floats
+    promotion_kinds: tuple[str, ...]
+    calendar: Floats
+    calendar_names: tuple[str, ...]
+    closed: NDArray[np.bool_]
+    first_sold: NDArray[np.int64]
+    text: Floats
+    category: NDArray[np.int64]
+    category_names: tuple[str, ...]
+
+    @property
+    def series(self) -> int:
+        """Number of series S."""
+        return int(self.units.shape[0])
+
+    @property
+    def history(self) -> int:
+        """Days of history T."""
+        return int(self.units.shape[1])
+
+    @property
+    def horizon(self) -> int:
+        """Days ahead H that covariates are known for."""
+        return int(self.calendar.shape[0]) - self.history
+
+    @property
+    def as_of(self) -> date:
+        """The night: the last day of history."""
+        return self.first_day + timedelta(days=self.history - 1)
+
+    def rows(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Panel":
+        """The panel of some of the series."""
+        return replace(
+            self,
+            item_id=self.item_id[index],
+            location=self.location[index],
+            units=self.units[index],
+            units_winsorised=self.units_winsorised[index],
+            price=self.price[index],
+            promotion=self.promotion[index],
+            first_sold=self.first_sold[index],
+            text=self.text[index],
+            category=self.category[index],
+        )

