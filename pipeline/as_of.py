@@ -48,7 +48,9 @@ class AsOfView:
         """Hash of the facts behind every forecast of this night, whatever their order and files (32 hex digits)."""
         parts = [self.as_of.isoformat()]
         for table in ("demand_daily", "items", "promotions", "calendar_events"):
-            row = self.con.execute(f"SELECT count(*), bit_xor(hash(t)), sum(hash(t)::HUGEINT) FROM {table} AS t").fetchone()
+            row = self.con.execute(
+                f"SELECT count(*), bit_xor(hash(t)), sum(hash(t)::HUGEINT) FROM {table} AS t"
+            ).fetchone()
             parts.append(f"{table}={row}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
@@ -78,5 +80,7 @@ def as_of_view(lake: Lake, as_of: date, *, by_location: bool = False) -> Iterato
         if first_day is None:
             earliest = con.execute("SELECT min(known_on) FROM lake_demand_changes").fetchall()[0][0]
             known = f"the first order became known on {earliest}" if earliest else "no order was ingested yet"
-            raise HistoryError(f"{lake.home}: nothing was known on the night of {as_of}: {known}; choose a later --as-of")
+            raise HistoryError(
+                f"{lake.home}: nothing was known on the night of {as_of}: {known}; choose a later --as-of"
+            )
         yield AsOfView(con, as_of, first_day)

@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -40,7 +40,7 @@ class Lake:
     """
 
     home: Path
-    compute: ComputeSettings = ComputeSettings()
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     @property
     def root(self) -> Path:

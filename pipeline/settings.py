@@ -162,13 +162,16 @@ class BacktestSettings(Closed):
     horizon_days: int = Field(default=28, ge=7, description="Days scored after each origin.")
     on: tuple[date, ...] = Field(default=(), description="Explicit origins; overrides `origins` and `every_days`.")
     max_items: int = Field(
-        default=2000, ge=10, description="Most items scored: the best sellers of the year before the first origin."
+        default=2000,
+        ge=10,
+        description="Most items scored: the best sellers of the year before the first origin.",
     )
     min_sale_days: int = Field(
         default=60, ge=1, description="Items scored were sold on at least this many days of the year before."
     )
     baselines: tuple[Literal["seasonal_naive", "auto_ets", "dynamic_theta"], ...] = Field(
-        default=("seasonal_naive", "auto_ets", "dynamic_theta"), description="Reference forecasters beside the model."
+        default=("seasonal_naive", "auto_ets", "dynamic_theta"),
+        description="Reference forecasters beside the model.",
     )
 
 

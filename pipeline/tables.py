@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.settings import QUANTILE_COLUMNS
 
-_ARROW = {
+_ARROW: dict[str, pa.DataType] = {
     "VARCHAR": pa.string(),
     "BIGINT": pa.int64(),
     "INTEGER": pa.int32(),

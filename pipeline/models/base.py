@@ -1,5 +1,6 @@
-"""The one interface of all forecasters. To add one: a file beside this one with a `Forecaster`, and its name in
-`registry.py`; nothing else has to know.
+"""The one interface of all forecasters.
+
+To add one: a file beside this one with a `Forecaster`, and its name in `registry.py`; nothing else has to know.
 
 `fit` returns a new fitted object and never changes its forecaster; heavy libraries are imported where they are used.
 """
