@@ -120,7 +120,7 @@ GROUP BY ALL;
 
 -- grain: country × day; the calendar itself is known for ever, the shop's own events from their announcement
 CREATE VIEW calendar_events AS
-SELECT country, event, day, days_to, days_since
+SELECT country, event, kind, day, days_to, days_since
 FROM lake_calendar_events
 WHERE announced_on IS NULL OR announced_on <= getvariable('as_of');
 

@@ -302,6 +302,7 @@ _TABLES = (
         _columns("""
             country | VARCHAR | ISO 3166-1 code
             event | VARCHAR | event, for example christmas, spring_festival, double_11, black_friday
+            kind | VARCHAR | holiday, lunar, solar_term, festival or own
             day | DATE | day
             days_to | INTEGER | days until the event's next first day, 0 on it
             days_since | INTEGER | days since the event's last first day, 0 on it; null before any
