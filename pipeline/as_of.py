@@ -24,7 +24,7 @@ _FACTS = (
     "item_sightings",
     "promotions",
     "calendar_daily",
-    "calendar_events",
+    "calendar_occurrences",
     "item_text_features",
 )
 
@@ -50,7 +50,7 @@ class AsOfView:
         for table in ("demand_daily", "items", "promotions", "calendar_events"):
             row = self.con.execute(
                 f"SELECT count(*), bit_xor(hash(t)), sum(hash(t)::HUGEINT) FROM {table} AS t"
-            ).fetchone()
+            ).fetchall()[0]
             parts.append(f"{table}={row}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
@@ -84,3 +84,17 @@ def as_of_view(lake: Lake, as_of: date, *, by_location: bool = False) -> Iterato
                 f"{lake.home}: nothing was known on the night of {as_of}: {known}; choose a later --as-of"
             )
         yield AsOfView(con, as_of, first_day)
+
+
+def last_known_day(lake: Lake) -> date:
+    """The last day with orders in a home: the default night.
+
+    Raises:
+        HistoryError: no order was ingested yet.
+    """
+    with lake.connect() as con:
+        row = con.execute(f"SELECT max(demand_day) FROM ({lake.select('demand_changes')})").fetchone()
+    if row is None or row[0] is None:
+        raise HistoryError(f"{lake.home}: no order was ingested yet; drop order files and run again")
+    day: date = row[0]
+    return day

@@ -118,14 +118,54 @@ SELECT item_id, location, day::DATE AS day, kind, max(share) AS share
 FROM promotions, unnest(generate_series(starts_on::TIMESTAMP, ends_on::TIMESTAMP, INTERVAL 1 DAY)) AS days (day)
 GROUP BY ALL;
 
--- grain: country × day; the calendar itself is known for ever, the shop's own events from their announcement
-CREATE VIEW calendar_events AS
-SELECT country, event, kind, day, days_to, days_since
-FROM lake_calendar_events
+-- grain: country × event × occurrence; the calendar is known for ever, the rest from its announcement. Cut to whole
+-- years around the night, so that a lake whose calendar grew later gives this night the same bytes.
+CREATE VIEW calendar_occurrences AS
+SELECT country, event, name, kind, starts_on, ends_on, announced_on
+FROM lake_calendar_occurrences
 WHERE announced_on IS NULL OR announced_on <= getvariable('as_of');
 
+-- grain: country × day
 CREATE VIEW calendar_daily AS
-SELECT * FROM lake_calendar_daily;
+WITH announced AS (
+    SELECT
+        country,
+        day::DATE AS day,
+        string_agg(DISTINCT name, '; ' ORDER BY name) FILTER (kind = 'holiday') AS holiday,
+        list(DISTINCT event) AS events
+    FROM
+        calendar_occurrences,
+        unnest(generate_series(starts_on::TIMESTAMP, ends_on::TIMESTAMP, INTERVAL 1 DAY)) AS days (day)
+    WHERE announced_on IS NOT NULL
+    GROUP BY ALL
+)
+SELECT
+    daily.* REPLACE (
+        daily.is_holiday OR announced.holiday IS NOT NULL AS is_holiday,
+        concat_ws('; ', nullif(daily.holiday, ''), announced.holiday) AS holiday,
+        list_sort(list_concat(daily.events, announced.events)) AS events
+    )
+FROM lake_calendar_daily AS daily
+LEFT JOIN announced USING (country, day)
+WHERE
+    daily.day >= (SELECT make_date(year(min(day)) - 1, 1, 1) FROM shop_days)
+    AND daily.day <= make_date(year(getvariable('as_of')) + 2, 12, 31);
+
+-- grain: country × event × day
+CREATE VIEW calendar_events AS
+SELECT
+    country,
+    event,
+    min(kind) AS kind,
+    day,
+    min(starts_on - day) FILTER (starts_on >= day) AS days_to,
+    min(day - starts_on) FILTER (starts_on <= day) AS days_since,
+    bool_or(day BETWEEN starts_on AND ends_on) AS is_on
+FROM calendar_daily
+INNER JOIN calendar_occurrences USING (country)
+WHERE starts_on BETWEEN day - 400 AND day + 400
+GROUP BY ALL
+ORDER BY ALL;
 
 -- grain: text × model
 CREATE VIEW item_text_features AS

@@ -33,6 +33,14 @@ class ModelError(PermanentError):
     """A language model or forecaster that cannot be loaded or trained as asked."""
 
 
+class PublishError(PermanentError):
+    """A published file that fails its own checks, or is not there yet; an older one still stands."""
+
+
+class QueryError(PermanentError):
+    """SQL that the published file refuses, with DuckDB's own words."""
+
+
 class HomeBusyError(TransientError):
     """Another run holds the home."""
 

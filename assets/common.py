@@ -1,0 +1,60 @@
+"""What all assets share: specs made from the declared tables, and metadata."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from pipeline.tables import TABLES, Table
+
+def table_spec(
+    name: str,
+    deps: Sequence[str] = (),
+    *,
+    partitions: dg.PartitionsDefinition | None = None,
+) -> dg.AssetSpec:
+    """The asset of a declared table: its meaning, columns and stage stand in `tables.py`."""
+    table = TABLES[name]
+    return dg.AssetSpec(
+        key=name,
+        deps=list(deps),
+        description=table.meaning,
+        group_name=table.stage,
+        kinds={"parquet"},
+        metadata={"dagster/column_schema": _schema(table), "key": ", ".join(table.key)},
+        partitions_def=partitions,
+    )
+
+
+def _schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[dg.TableColumn(column.name, column.type, description=column.meaning) for column in table.columns]
+    )
+
+
+def metadata(*, rows: int, seconds: float, **more: Any) -> dict[str, Any]:
+    """Metadata of every asset: rows and seconds first, then what is particular."""
+    return {"dagster/row_count": rows, "seconds": seconds, **more}
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """A small table for the UI.
+
+    Args:
+        rows: records with the same keys; an empty sequence gives an empty table.
+    """
+    if not rows:
+        return dg.MetadataValue.md("*none*")
+    head = list(rows[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in head) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+FACTS = ("demand_changes", "item_sightings", "calendar_daily", "calendar_events", "promotions", "item_text_features")
+"""What an as-of view reads: upstream of everything that a night makes."""

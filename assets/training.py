@@ -1,0 +1,80 @@
+"""The night's model: the champion while it is young enough, else a new version, tracked in MLflow."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.common import FACTS, metadata, table_spec
+from pipeline.as_of import as_of_view
+from pipeline.training import build_training_panel, make_forecaster
+from pipeline.training.cadence import settings_hash, training_due
+from resources.compute import ComputeResource
+from resources.lake import HomeResource, as_of_of
+from resources.tracking import TrackingResource
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
+    """Assets of the stage."""
+
+    @dg.multi_asset(name="training", specs=[table_spec("model_versions", FACTS, partitions=partitions)])
+    def training(
+        context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource, tracking: TrackingResource
+    ) -> dg.MaterializeResult:
+        """Train when it is due, and make the new version champion."""
+        as_of = as_of_of(context)
+        with home.work(context) as work:
+            store = tracking.of(work.settings)
+            champion = store.champion(as_of)
+            due = training_due(
+                work.lake,
+                work.settings,
+                as_of,
+                champion.model_version if champion else None,
+                champion.as_of if champion else None,
+            )
+            if champion and not due:
+                reused = {"model_version": champion.model_version, "reused": f"trained as of {champion.as_of}"}
+                return dg.MaterializeResult(metadata=metadata(rows=0, seconds=work.seconds, **reused))
+            picked = compute.pick(work.settings.compute)
+            checkpoints = home.path / "training" / as_of.isoformat()
+            forecaster = make_forecaster(work.settings)
+            with (
+                as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view,
+                store.training_run(
+                    as_of=as_of,
+                    kind=forecaster.name,
+                    compute=picked,
+                    settings=work.settings,
+                    dagster_run_id=context.run_id,
+                ) as run,
+            ):
+                panel = build_training_panel(view, work.settings, home=home.path)
+                run.log_data(view.snapshot, view.rows)
+                fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress)
+                run.log_fitted(fitted)
+                version = store.register(run, fitted, panel, promote=True)
+                row = {
+                    "model_version": version.model_version,
+                    "data_snapshot": view.snapshot,
+                    "run_id": version.run_id,
+                    "trained_seconds": fitted.report.seconds,
+                    "device": picked.device,
+                    "settings_hash": settings_hash(work.settings),
+                    "made_at": datetime.now(UTC).replace(tzinfo=None),
+                }
+                with work.lake.connect() as con:
+                    work.lake.write_rows(con, "model_versions", {"as_of": as_of}, [row])
+            forecaster.clear(checkpoints)
+            return dg.MaterializeResult(
+                metadata=metadata(
+                    rows=1,
+                    seconds=work.seconds,
+                    model_version=version.model_version,
+                    why=due or "",
+                    series=panel.series,
+                    stopped=fitted.report.stopped,
+                    mlflow_run=version.run_id,
+                )
+            )
+
+    return dg.Definitions(assets=[training])

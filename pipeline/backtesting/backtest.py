@@ -1,0 +1,186 @@
+"""The backtest of a night: the forecasters at past origins, each knowing what that origin knew, scored by what came.
+
+Every origin goes through the same `as_of_view`, `build_panel` and `make` as the night itself, so a leak would have to
+be in the night too. What came is read through the view of the night that runs the backtest, never through later facts.
+What belongs here: the order of the work and its report. Scores are in `scores.py`, the slices in `slices.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.as_of import AsOfView, as_of_view
+from pipeline.backtesting.origin_forecasts import Maker, OriginForecasts, OriginWork
+from pipeline.backtesting.origins import plan_origins
+from pipeline.backtesting.scoring import OriginFacts, OriginSeries, score_models, summary
+from pipeline.backtesting.slices import holiday_week
+from pipeline.backtesting.store import Store
+from pipeline.errors import HistoryError
+from pipeline.lake import Lake
+from pipeline.models.base import Array, Compute, Progress, silent
+from pipeline.settings import Settings
+
+MODEL = "lstm"
+SUMMARY_METRICS = (
+    "wql", "wape", "wape_total", "bias", "rmsse", "mase", "coverage_50", "coverage_80", "coverage_90",
+    "pit_coverage_80",
+)  # fmt: skip
+
+_ROOM = Path(__file__).parent
+_FORECASTS_SQL, _HOLIDAYS_SQL, _ACTUALS_SQL = (
+    (_ROOM / name).read_text(encoding="utf-8") for name in ("backtest_forecasts.sql", "holidays.sql", "actuals.sql")
+)
+
+
+@dataclass(frozen=True)
+class BacktestReport:
+    """What a backtest did.
+
+    Attributes:
+        as_of: the night.
+        origins: origins that were scored, earliest first.
+        skipped: origins asked for that were not possible, with the reason.
+        models: forecasters, the model under test first.
+        items: scored series per origin.
+        rows: rows of `backtest_forecasts`.
+        score_rows: rows of `backtest_scores`.
+        seconds: seconds of fitting and forecasting per model, all origins; earlier work that was used again counts
+            with what it took then.
+        fallbacks: series per model, all origins, for which a simpler forecaster had to answer.
+        reused: forecasts (origin and model) taken from the cache.
+        summary: model × pooled metric (`SUMMARY_METRICS`), with `seconds` and `fallbacks`.
+        scores: all rows of `backtest_scores` but the night.
+    """
+
+    as_of: date
+    origins: tuple[date, ...]
+    skipped: Mapping[date, str]
+    models: tuple[str, ...]
+    items: tuple[int, ...]
+    rows: int
+    score_rows: int
+    seconds: Mapping[str, float]
+    fallbacks: Mapping[str, int]
+    reused: int
+    summary: pd.DataFrame = field(repr=False)
+    scores: pd.DataFrame = field(repr=False)
+
+
+def run_backtest(
+    lake: Lake,
+    settings: Settings,
+    as_of: date,
+    *,
+    compute: Compute,
+    workdir: Path,
+    progress: Progress = silent,
+    make: Maker | None = None,
+) -> BacktestReport:
+    """Forecast from past origins, score against what came, and write both tables of the night.
+
+    Args:
+        lake: the home's lake.
+        settings: all settings; `backtest` says which origins, horizon, items and references.
+        as_of: the night; nothing that became known later is scored or read.
+        compute: what the forecasters may use of the machine.
+        workdir: folder for trainings under way and for forecasts to be used again; may be deleted at any time.
+        progress: told (what, done, of).
+        make: makes a forecaster by name; by default the registry's.
+
+    Raises:
+        HistoryError: nothing was known on the night, or not one origin is possible.
+    """
+    make = make or _registry()
+    models = (MODEL, *(name for name in settings.backtest.baselines if name != MODEL))
+    by_location = settings.shop.by_location
+    with as_of_view(lake, as_of, by_location=by_location) as night:
+        plan = plan_origins(settings, night.first_day, as_of)
+    if not plan.origins:
+        raise plan.too_little(settings, plan.skipped)
+
+    store = Store(workdir / "origins")
+    work = OriginWork(settings, models, make, compute, store, progress, len(plan.origins))
+    skipped = dict(plan.skipped)
+    done: list[OriginForecasts] = []
+    for number, origin in enumerate(plan.origins):
+        try:
+            with as_of_view(lake, origin, by_location=by_location) as view:
+                done.append(work.forecast(view, number))
+        except HistoryError as error:
+            # all models of an origin or none: pooled scores must be over the same forecasts
+            skipped[origin] = str(error)
+    if not done:
+        raise plan.too_little(settings, skipped)
+
+    progress("score", 0, 1)
+    with as_of_view(lake, as_of, by_location=by_location) as night:
+        frame = _scores(night, settings, done, models, store)
+        night.con.execute("SET VARIABLE files = $1::VARCHAR[]", [[str(o.files[m]) for o in done for m in models]])
+        partition = {"as_of": as_of.isoformat()}
+        rows = lake.write(night.con, "backtest_forecasts", partition, _FORECASTS_SQL)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        score_rows = lake.write(night.con, "backtest_scores", partition, table)
+    store.tidy({path for one in done for path in one.files.values()})
+    progress("score", 1, 1)
+    seconds = {m: sum(o.made[m].fit_seconds + o.made[m].forecast_seconds for o in done) for m in models}
+    fallbacks = {m: sum(o.made[m].fallbacks for o in done) for m in models}
+    pooled = summary(frame, SUMMARY_METRICS)
+    return BacktestReport(
+        as_of=as_of,
+        origins=tuple(one.series.origin for one in done),
+        skipped=skipped,
+        models=models,
+        items=tuple(len(one.series.item_id) for one in done),
+        rows=rows,
+        score_rows=score_rows,
+        seconds=seconds,
+        fallbacks=fallbacks,
+        reused=sum(one.reused for one in done),
+        summary=pooled.assign(
+            seconds=[seconds[m] for m in pooled.index], fallbacks=[fallbacks[m] for m in pooled.index]
+        ),
+        scores=frame,
+    )
+
+
+def _scores(
+    night: AsOfView, settings: Settings, done: Sequence[OriginForecasts], models: Sequence[str], store: Store
+) -> pd.DataFrame:
+    days = night.con.execute(_HOLIDAYS_SQL, {"countries": list(settings.holiday_countries)}).fetchall()
+    holidays = {day for (day,) in days}
+    horizon = settings.backtest.horizon_days
+    facts = [
+        OriginFacts(
+            one.series, _actuals(night, one.series, horizon), holiday_week(one.series.origin, horizon, holidays)
+        )
+        for one in done
+    ]
+    files = {one.series.origin: one.files for one in done}
+
+    def read(model: str, of: OriginFacts) -> tuple[Array, Array]:
+        return store.read(files[of.origin][model], len(of.actual))
+
+    return score_models(facts, models, read)
+
+
+def _actuals(night: AsOfView, series: OriginSeries, horizon: int) -> Array:
+    """Units that came in the days after the origin (S, H), as the night knows them."""
+    found = night.con.execute(_ACTUALS_SQL, {"origin": series.origin, "horizon": horizon}).fetchnumpy()
+    row = {key: k for k, key in enumerate(zip(series.item_id.tolist(), series.location.tolist(), strict=True))}
+    came = np.zeros((len(row), horizon))
+    keys = zip(found["item_id"].tolist(), found["location"].tolist(), strict=True)
+    at = np.array([row.get(key, -1) for key in keys], dtype=np.int64)
+    mine = at >= 0
+    came[at[mine], found["horizon_days"][mine] - 1] = found["units"][mine]
+    return came
+
+
+def _registry() -> Maker:
+    from pipeline.models import registry
+
+    return registry.make

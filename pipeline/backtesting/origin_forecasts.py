@@ -1,0 +1,110 @@
+"""The forecasts of one origin: every model fitted to what the origin knew, or taken from the cache."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pipeline.as_of import AsOfView
+from pipeline.backtesting.origins import scored_rows
+from pipeline.backtesting.scoring import OriginSeries, origin_series
+from pipeline.backtesting.store import Made, Store
+from pipeline.errors import HistoryError
+from pipeline.models.base import Compute, Forecaster, Progress
+from pipeline.models.panel import Panel
+from pipeline.settings import Settings
+
+Maker = Callable[[str, Settings], Forecaster]
+
+
+@dataclass(frozen=True)
+class OriginForecasts:
+    """One origin that was forecast.
+
+    Attributes:
+        series: the scored series, as known at the origin.
+        files: model → file of its forecasts.
+        made: model → what making them took.
+        reused: how many of them stood in the cache.
+    """
+
+    series: OriginSeries
+    files: Mapping[str, Path]
+    made: Mapping[str, Made]
+    reused: int
+
+
+@dataclass(frozen=True)
+class OriginWork:
+    """What is the same for all origins of a backtest.
+
+    Attributes:
+        settings: all settings.
+        models: forecasters by name.
+        make: makes a forecaster by name.
+        compute: what they may use of the machine.
+        store: forecasts already made.
+        progress: told (what, done, of).
+        origins: number of origins, for the progress.
+    """
+
+    settings: Settings
+    models: tuple[str, ...]
+    make: Maker
+    compute: Compute
+    store: Store
+    progress: Progress
+    origins: int
+
+    def forecast(self, view: AsOfView, number: int) -> OriginForecasts:
+        """Forecast one origin with all models.
+
+        Args:
+            view: what the origin knew.
+            number: which origin of the backtest it is, from 0.
+
+        Raises:
+            HistoryError: no item was sold often enough to be scored, or a model cannot be fitted to so little.
+        """
+        from pipeline.training.panel import build_panel
+
+        panel = build_panel(view, self.settings, horizon=self.settings.backtest.horizon_days)
+        rows = scored_rows(panel, self.settings.backtest)
+        if not len(rows):
+            raise HistoryError(
+                f"no item was sold on {self.settings.backtest.min_sale_days} days of the year before it; "
+                "lower backtest.min_sale_days"
+            )
+        scored = panel.rows(rows)
+        files: dict[str, Path] = {}
+        made: dict[str, Made] = {}
+        reused = 0
+        for step, model in enumerate(self.models, start=number * len(self.models)):
+            self.progress(f"backtest {view.as_of}: {model}", step, self.origins * len(self.models))
+            files[model] = self.store.path(view.as_of, model, view.snapshot, self.settings, self.compute)
+            known = self.store.made(files[model])
+            reused += known is not None
+            made[model] = known or self._make(files[model], model, panel, scored)
+        return OriginForecasts(origin_series(scored), files, made, reused)
+
+    def _make(self, file: Path, model: str, panel: Panel, scored: Panel) -> Made:
+        """Fit one model on the whole panel, forecast the scored series, and keep the result."""
+        tell = self._within(panel.as_of, model)
+        started = time.perf_counter()
+        forecaster = self.make(model, self.settings)
+        fitted = forecaster.fit(panel, folder=file.with_suffix(""), compute=self.compute, progress=tell)
+        fit_seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        forecast = fitted.forecast(scored, self.settings.backtest.horizon_days, progress=tell)
+        made = Made(fit_seconds, time.perf_counter() - started, forecast.fallbacks)
+        self.store.write(file, model, scored, forecast, made)
+        return made
+
+    def _within(self, origin: date, model: str) -> Progress:
+        """Progress within one model's work."""
+
+        def tell(what: str, done: int, of: int) -> None:
+            self.progress(f"backtest {origin}: {model}" + ("" if what == model else f", {what}"), done, of)
+
+        return tell

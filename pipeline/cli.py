@@ -1,0 +1,166 @@
+"""The command line `almanac`: thin over the Dagster jobs, so that every run's history shows in the UI.
+
+Heavy libraries are imported inside the commands: `almanac --help` answers at once.
+"""
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import AlmanacError, TransientError
+from pipeline.settings import home_folder
+
+app = typer.Typer(
+    name="almanac",
+    help="Raw order lines in, a nightly almanac of seasonal demand out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+EXIT_PERMANENT = 1
+EXIT_TRANSIENT = 75
+"""EX_TEMPFAIL of sysexits.h: the same command may succeed later."""
+
+_HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of the shop; default: ALMANAC_HOME, else data/ of the checkout."),
+]
+
+
+class Example(StrEnum):
+    """Homes that `init` can make."""
+
+    COMPLETE_JOURNEY = "complete-journey"
+    GENERATED_SHOP = "generated-shop"
+    ONLINE_RETAIL_II = "online-retail-ii"
+
+
+class Format(StrEnum):
+    """How `sql` prints."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.command(epilog="Example: `almanac init --home shop --example generated-shop`")
+def init(
+    home: _HomeOption = None,
+    example: Annotated[Example | None, typer.Option(help="Start from an example; default: an empty home.")] = None,
+    orders: Annotated[
+        Path | None, typer.Option(help="Folder of the order files, for examples that do not carry their own.")
+    ] = None,
+    small: Annotated[bool, typer.Option("--small", help="A small generated shop, for a first look and for CI.")] = False,
+) -> None:
+    """Make a home: settings, drop folder and, for an example, its orders."""
+    from pipeline.examples.homes import init_home
+
+    report = init_home(home_folder(home), example.value if example else None, orders=orders, small=small)
+    console = Console()
+    console.print(f"Home made in {report.home}: settings in almanac.yaml, order files in {report.folder}.", soft_wrap=True)
+    console.print(f"Next: almanac run --home {report.home}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `almanac run --home shop --as-of 2017-11-26`")
+def run(
+    home: _HomeOption = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], help="The night: last day known. Default: the last day with orders."),
+    ] = None,
+) -> None:
+    """Run one night: ingest, validate, clean, enrich, train, backtest, forecast, publish."""
+    from pipeline.orchestration.runs import run_night
+    from pipeline.publishing.summary import print_night
+
+    folder = home_folder(home)
+    night = run_night(folder, as_of.date() if as_of else None)
+    print_night(folder, night)
+
+
+@app.command(epilog="Example: `almanac backtest --home shop --as-of 2017-11-26`")
+def backtest(
+    home: _HomeOption = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], help="The night before which origins lie. Default: the last known."),
+    ] = None,
+) -> None:
+    """Score the model and the baselines at rolling origins before a night."""
+    from pipeline.orchestration.runs import run_backtest_job
+    from pipeline.publishing.summary import print_scores
+
+    folder = home_folder(home)
+    night = run_backtest_job(folder, as_of.date() if as_of else None)
+    print_scores(folder, night)
+
+
+@app.command(epilog='Example: `almanac sql --home shop "SELECT * FROM forecast_latest LIMIT 5"`')
+def sql(
+    query: Annotated[str, typer.Argument(help="SQL over the published tables, read-only.")],
+    home: _HomeOption = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
+) -> None:
+    """Ask the published almanac.duckdb, at any hour, also during a run."""
+    from pipeline.publishing.query import print_query
+
+    print_query(home_folder(home), query, output.value)
+
+
+@app.command(epilog="Example: `almanac ui --home shop`")
+def ui(
+    home: _HomeOption = None,
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI; MLflow gets the next one.")] = 3000,
+) -> None:
+    """Dagster and MLflow in the browser, with the schedules and sensors of this home."""
+    from pipeline.orchestration.runs import serve_ui
+
+    serve_ui(home_folder(home), port)
+
+
+@app.command(epilog="Example: `almanac doctor --home shop`")
+def doctor(home: _HomeOption = None) -> None:
+    """Look at the machine and the home, and say what to mend."""
+    from pipeline.doctor import examine
+
+    findings = examine(home_folder(home))
+    table = Table("check", "state", "finding")
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    for finding in findings:
+        table.add_row(finding.check, f"[{colours[finding.state]}]{finding.state}[/]", finding.text)
+    Console().print(table)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(EXIT_PERMANENT)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; one clear message instead of a traceback for whatever a person can mend."""
+    try:
+        result: Any = app(args=arguments, standalone_mode=False)
+    except AlmanacError as error:
+        print(f"almanac: {error}", file=sys.stderr)
+        return EXIT_TRANSIENT if isinstance(error, TransientError) else EXIT_PERMANENT
+    except typer.Abort:
+        print("almanac: stopped", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("almanac: stopped; run the same command again to carry on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        show = getattr(error, "show", None)  # usage errors of the command line know how to print themselves
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

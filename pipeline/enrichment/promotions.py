@@ -1,0 +1,138 @@
+"""Promotions: from what was delivered to the ledger, and from a night's view to an array.
+
+A delivery's promotions go into `promotions` once, in parts named after its file; a later delivery adds promotions and
+never takes any away. Where several reach an item on the same day the largest share counts.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.enrichment.series import registered_series
+from pipeline.lake import Lake
+
+Floats = NDArray[np.float32]
+
+_MERGED = Path(__file__).with_name("merged_promotions.sql").read_text(encoding="utf-8")
+_ROWS_AT_ONCE = 250_000
+
+
+@dataclass(frozen=True)
+class PromotionReport:
+    """What `take_over_promotions` did.
+
+    Attributes:
+        deliveries: deliveries taken over now.
+        delivered: promotions in them.
+        kept: rows written to `promotions`.
+        merged: promotions that went into an overlapping or adjoining period.
+        impossible: promotions left out: no item, kind or announcement, an end before the start, a share beyond 0 to 1.
+        seconds: duration.
+    """
+
+    deliveries: int
+    delivered: int
+    kept: int
+    merged: int
+    impossible: int
+    seconds: float
+
+
+def take_over_promotions(lake: Lake, *, progress: Callable[[str, int, int], None] | None = None) -> PromotionReport:
+    """Write the promotions of every delivery that was not taken over yet; the count per delivery is written last.
+
+    Args:
+        lake: the home's lake.
+        progress: called with (what, done, of).
+    """
+    start = time.monotonic()
+    done = {partition["file_hash"] for partition in lake.partitions("promotion_report")}
+    waiting = [p["file_hash"] for p in lake.partitions("raw_promotions") if p["file_hash"] not in done]
+    totals = {"delivered": 0, "kept": 0, "merged": 0, "impossible": 0}
+    for number, file_hash in enumerate(waiting):
+        if progress is not None:
+            progress("promotions", number, len(waiting))
+        for measure, value in _take_over(lake, file_hash).items():
+            totals[measure] += value
+    if progress is not None and waiting:
+        progress("promotions", len(waiting), len(waiting))
+    return PromotionReport(len(waiting), **totals, seconds=time.monotonic() - start)
+
+
+def _take_over(lake: Lake, file_hash: str) -> dict[str, int]:
+    with lake.connect() as con:
+        lake.attach(con, "raw_promotions")
+        con.execute("SET VARIABLE file_hash = $1::VARCHAR", [file_hash])
+        delivered, possible = con.execute(
+            "SELECT count(*), count(*) FILTER (item_id <> '' AND kind <> '' AND starts_on <= ends_on "
+            "AND known_on IS NOT NULL AND coalesce(share, 1.0) BETWEEN 0 AND 1) "
+            "FROM raw_promotions WHERE file_hash = getvariable('file_hash')"
+        ).fetchall()[0]
+        kept = sum(lake.write_partitions(con, "promotions", _MERGED, file_hash).values())
+        counts = {
+            "delivered": int(delivered),
+            "kept": kept,
+            "merged": int(possible) - kept,
+            "impossible": int(delivered) - int(possible),
+        }
+        report = pa.table({"measure": list(counts), "value": list(counts.values())})
+        lake.write(con, "promotion_report", {"file_hash": file_hash}, report)
+    return counts
+
+
+def promotion_kinds(con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """Kinds of promotions known on the night, sorted."""
+    return tuple(kind for (kind,) in con.execute("SELECT DISTINCT kind FROM promotions ORDER BY kind").fetchall())
+
+
+def promotion_array(
+    con: duckdb.DuckDBPyConnection,
+    item_ids: Sequence[str] | NDArray[np.str_],
+    locations: Sequence[str] | NDArray[np.str_],
+    first_day: date,
+    days: int,
+    *,
+    kinds: Sequence[str] | None = None,
+) -> tuple[tuple[str, ...], Floats]:
+    """Promotions of series × days, past and announced, as known on the night of the view.
+
+    Args:
+        con: connection of an as-of view.
+        item_ids: (S,) item of each series.
+        locations: (S,) location of each series, '' when over all; a promotion without location counts for each.
+        first_day: day of column 0.
+        days: number of days.
+        kinds: kinds wanted, in this order (those of a trained model); default: all known on the night.
+
+    Returns:
+        Names of the P kinds, and (S, days, P) float32: share of the shop reached, zero without promotion.
+    """
+    wanted = tuple(kinds) if kinds is not None else promotion_kinds(con)
+    shares = np.zeros((len(item_ids), days, len(wanted)), dtype=np.float32)
+    if not wanted or not len(item_ids):
+        return wanted, shares
+    flat = shares.reshape(-1)
+    with registered_series(con, item_ids, locations) as series:
+        periods = con.sql(
+            f"SELECT s.number AS number, (list_position($1, p.kind) - 1)::BIGINT AS kind, "
+            f"greatest(p.starts_on - $2, 0)::BIGINT AS first, least(p.ends_on - $2, $3 - 1)::BIGINT AS last, "
+            f"p.share::FLOAT AS share FROM promotions AS p INNER JOIN {series} AS s "
+            "ON p.item_id = s.item_id AND p.location IN ('', s.location) "
+            "WHERE list_contains($1, p.kind) AND p.ends_on >= $2 AND p.starts_on < $2 + $3::INTEGER",
+            params=[list(wanted), first_day, days],
+        )
+        for batch in periods.to_arrow_reader(_ROWS_AT_ONCE):
+            number, kind, first, last, share = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
+            length = last - first + 1
+            # one entry per day of each period: its start repeated, plus 0, 1, 2, … within the period
+            within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+            cell = np.repeat((number * days + first) * len(wanted) + kind, length) + within * len(wanted)
+            np.maximum.at(flat, cell, np.repeat(share, length))
+    return wanted, shares

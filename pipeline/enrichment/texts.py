@@ -1,0 +1,160 @@
+"""Vectors of item texts: computed once per text and model, and read as an array.
+
+Only texts that a night can read are encoded (see `texts_to_encode.sql`). What was encoded stays, so a night replayed
+reads the bytes it read then.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.enrichment.language_model import find_language_model, load_language_model
+from pipeline.enrichment.series import registered_series
+from pipeline.lake import Lake
+from pipeline.models.base import Compute, Progress, silent
+from pipeline.settings import Settings
+
+_NEEDED = Path(__file__).with_name("texts_to_encode.sql").read_text(encoding="utf-8")
+_TEXTS_PER_BATCH = 4096
+"""Texts written at once: what a killed run loses at most."""
+_MANY_UNKNOWN = 0.2
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """What `encode_items` did.
+
+    Attributes:
+        model_id: language model and the hash of its files.
+        texts: distinct item texts that nights read.
+        encoded: of them, encoded now; the others had a vector.
+        tokens: tokens of the texts encoded now.
+        unknown_tokens: how many of those the model does not know.
+        seconds: duration.
+    """
+
+    model_id: str
+    texts: int
+    encoded: int
+    tokens: int
+    unknown_tokens: int
+    seconds: float
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the tokens encoded now that the model does not know."""
+        return self.unknown_tokens / self.tokens if self.tokens else 0.0
+
+    @property
+    def warning(self) -> str | None:
+        """What to say when the model does not know the language of the texts; None when it does."""
+        if self.unknown_share <= _MANY_UNKNOWN:
+            return None
+        return (
+            f"{self.unknown_share:.0%} of the tokens of the item texts are unknown to {self.model_id}: their vectors say "
+            "little (an English model on Chinese texts, for example); name a multilingual one in language_model.model"
+        )
+
+
+def encode_items(
+    lake: Lake, settings: Settings, *, compute: Compute | None = None, progress: Progress = silent
+) -> TextReport:
+    """Encode the item texts that have no vector of the home's language model yet.
+
+    Args:
+        lake: the home's lake.
+        settings: the home's settings; `language_model` counts.
+        compute: where the model runs; default: the CPU.
+        progress: called with (what, done, of).
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+    """
+    start = time.monotonic()
+    found = find_language_model(settings.language_model, home=lake.home)
+    with lake.connect() as con:
+        lake.attach(con, "item_sightings", "demand_changes", "item_text_features")
+        con.execute("SET VARIABLE model_id = $1::VARCHAR", [found.model_id])
+        needed = con.sql(_NEEDED).to_arrow_table()
+    waiting = [
+        (text, text_hash)
+        for text, text_hash, is_encoded in zip(*(column.to_pylist() for column in needed.columns), strict=True)
+        if not is_encoded
+    ]
+    tokens = unknown = 0
+    if waiting:
+        model = load_language_model(settings.language_model, compute, home=lake.home)
+        # like lengths together: less padding, and batches of an even pace for the progress
+        waiting.sort(key=lambda pair: (len(pair[0]), pair[1]))
+        for first in range(0, len(waiting), _TEXTS_PER_BATCH):
+            chunk = waiting[first : first + _TEXTS_PER_BATCH]
+            texts = [text for text, _ in chunk]
+            encoded = model.encode(texts, progress=_within(progress, first, len(waiting)))
+            tokens += encoded.tokens
+            unknown += encoded.unknown_tokens
+            _write(lake, found.model_id, chunk, encoded.vectors)
+    return TextReport(found.model_id, needed.num_rows, len(waiting), tokens, unknown, time.monotonic() - start)
+
+
+def _within(progress: Progress, first: int, of: int) -> Progress:
+    """The progress of a chunk as progress of the whole."""
+
+    def report(what: str, done: int, _of: int) -> None:
+        progress(what, first + done, of)
+
+    return report
+
+
+def _write(lake: Lake, model_id: str, chunk: Sequence[tuple[str, str]], vectors: NDArray[np.float32]) -> None:
+    hashes = [text_hash for _, text_hash in chunk]
+    batch = hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()[:32]
+    offsets = np.arange(len(chunk) + 1, dtype=np.int32) * vectors.shape[1]
+    table = pa.table(
+        {
+            "text_hash": pa.array(hashes, pa.string()),
+            "item_text": pa.array([text for text, _ in chunk], pa.string()),
+            "vector": pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel())),
+        }
+    )
+    with lake.connect() as con:
+        lake.write(con, "item_text_features", {"model_id": model_id, "batch": batch}, table)
+
+
+def text_array(
+    con: duckdb.DuckDBPyConnection, item_ids: Sequence[str] | NDArray[np.str_], model_id: str
+) -> NDArray[np.float32]:
+    """Vectors of the items' texts as known on the night of the view.
+
+    Args:
+        con: connection of an as-of view.
+        item_ids: (S,) items.
+        model_id: language model, as in `TextReport.model_id`.
+
+    Returns:
+        (S, D) float32, zeros where an item has no text or its text no vector; D = 0 without any vector of the model.
+    """
+    width = con.execute(
+        "SELECT coalesce(max(len(vector)), 0) FROM item_text_features WHERE model_id = $1", [model_id]
+    ).fetchall()[0][0]
+    vectors = np.zeros((len(item_ids), int(width)), dtype=np.float32)
+    with registered_series(con, item_ids, [""] * len(item_ids)) as series:
+        # each text's vector once: many items of a shop share a text
+        rows = con.sql(
+            f"SELECT list(s.number) AS numbers, any_value(f.vector) AS vector FROM {series} AS s "
+            "INNER JOIN items AS i ON s.item_id = i.item_id INNER JOIN item_text_features AS f USING (text_hash) "
+            "WHERE f.model_id = $1 GROUP BY text_hash",
+            params=[model_id],
+        ).to_arrow_table()
+    for batch in rows.to_batches():
+        numbers = batch.column("numbers")
+        found = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, int(width))
+        lengths = np.diff(numbers.offsets.to_numpy())
+        vectors[numbers.flatten().to_numpy()] = np.repeat(found, lengths, axis=0)
+    return vectors

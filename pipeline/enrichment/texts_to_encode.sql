@@ -1,0 +1,47 @@
+-- Item texts that some night, past or present, reads, and that this model has not encoded: every master text, and each
+-- order text that was at some time the one on most lines of its item; of items ever sold.
+-- grain: text; variables: model_id (VARCHAR)
+WITH sold AS (
+    SELECT DISTINCT item_id FROM demand_changes WHERE reason IN ('sale', 'correction')
+),
+
+seen AS (
+    SELECT item_id, item_text, category, origin, known_on, sum(lines) AS lines
+    FROM item_sightings
+    WHERE item_text <> '' AND item_id IN (SELECT item_id FROM sold)
+    GROUP BY ALL
+),
+
+counted AS (
+    SELECT
+        item_id,
+        item_text,
+        origin,
+        known_on,
+        sum(lines) OVER (PARTITION BY item_id, origin, item_text, category ORDER BY known_on) AS lines_by_then
+    FROM seen
+),
+
+ranked AS (
+    SELECT
+        item_text,
+        origin,
+        lines_by_then,
+        max(lines_by_then) OVER (PARTITION BY item_id, origin ORDER BY known_on) AS most_by_then
+    FROM counted
+),
+
+needed AS (
+    SELECT DISTINCT item_text, left(sha256(item_text), 32) AS text_hash
+    FROM ranked
+    WHERE origin = 'master' OR lines_by_then >= most_by_then
+)
+
+SELECT
+    item_text,
+    text_hash,
+    text_hash IN (
+        SELECT text_hash FROM item_text_features WHERE model_id = getvariable('model_id')
+    ) AS is_encoded
+FROM needed
+ORDER BY text_hash

@@ -1,0 +1,228 @@
+"""One night's forecasts: every active item, a season ahead, days and sums.
+
+The series go through the fitted forecaster in slices of rows, so that memory does not grow with the assortment:
+68,000 items × 91 days are 6.2 million rows, written as they come. Nothing here depends on where a slice ends.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.as_of import AsOfView
+from pipeline.errors import HistoryError, ModelError
+from pipeline.forecasting.paths import Paths
+from pipeline.forecasting.periods import KINDS, periods
+from pipeline.forecasting.rows import distribution, repeated, stamped
+from pipeline.forecasting.totals import TOTAL, Group, Totals
+from pipeline.lake import Lake
+from pipeline.models.base import Fitted, Forecast, Progress, silent
+from pipeline.models.panel import Panel
+from pipeline.models.quantiles import whole_units
+from pipeline.settings import QUANTILES, Settings
+
+SLICE = 2048
+"""Series forecast at once: about 200 MB with four years of history and a grid of 40 levels."""
+
+_ACTIVE = (Path(__file__).parent / "active_series.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ForecastReport:
+    """What a night's forecasting did.
+
+    Attributes:
+        as_of: the night.
+        model_version: version that made the forecasts.
+        data_snapshot: hash of the facts they were made from.
+        series: series forecast.
+        rows: rows of `forecasts`.
+        total_rows: rows of `forecast_totals`.
+        expected_units: expected units of all series over the horizon.
+        first_day: first day forecast.
+        last_day: last day forecast.
+        seconds: duration.
+    """
+
+    as_of: date
+    model_version: str
+    data_snapshot: str
+    series: int
+    rows: int
+    total_rows: int
+    expected_units: float
+    first_day: date
+    last_day: date
+    seconds: float
+
+
+def make_forecasts(
+    view: AsOfView,
+    lake: Lake,
+    settings: Settings,
+    fitted: Fitted,
+    model_version: str,
+    *,
+    made_at: datetime,
+    progress: Progress = silent,
+) -> ForecastReport:
+    """Forecast every item sold within `forecast.active_days`, and the sums of those forecasts.
+
+    Writes one part, named after the model version, of the night's partition of `forecasts` and of `forecast_totals`;
+    a repeat replaces it by the same bytes, and a killed run leaves what stood before.
+
+    Args:
+        view: what was known on the night; opened by location when the shop forecasts by location.
+        lake: the home's lake.
+        settings: horizon, active days, sample paths, by location or not.
+        fitted: the champion.
+        model_version: its version, as the rows name it.
+        made_at: when the forecasts are made; part of the rows.
+        progress: told how many series are done.
+
+    Raises:
+        HistoryError: nothing was sold within the active days before the night.
+        ModelError: the forecaster answers with the wrong shape or with numbers that are not finite.
+    """
+    began = time.perf_counter()
+    forecast = settings.forecast
+    series = active_series(view, forecast.active_days)
+    first_day = view.as_of + timedelta(days=1)
+    stamp = {
+        "model_version": model_version,
+        "data_snapshot": view.snapshot,
+        "made_at": made_at.astimezone(UTC).replace(tzinfo=None) if made_at.tzinfo else made_at,
+    }
+    partition = {"as_of": view.as_of.isoformat()}
+    part = quote(model_version, safe="")
+    rows = total_rows = done = 0
+    units = 0.0
+    totals: Totals | None = None
+    with (
+        lake.stream("forecasts", partition, part) as write_days,
+        lake.stream("forecast_totals", partition, part) as write_totals,
+    ):
+        for panel in _panels(view, settings, series):
+            answer = _checked(
+                fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
+            )
+            grid, levels = _grid(answer)
+            if totals is None:
+                paths = Paths(
+                    view.as_of, model_version, fitted.dependence, levels, forecast.horizon_days, forecast.sample_paths
+                )
+                totals = Totals(
+                    paths,
+                    item_periods=periods(first_day, forecast.horizon_days, KINDS[1:]),
+                    group_periods=periods(first_day, forecast.horizon_days, KINDS),
+                )
+            days = _days(panel, answer, first_day)
+            items = totals.add(
+                panel.item_id, panel.location, _groups(panel, by_location=settings.shop.by_location), answer.mean, grid
+            )
+            write_days(stamped(days, stamp))
+            write_totals(stamped(items, stamp))
+            rows, total_rows = rows + len(days), total_rows + len(items)
+            units += float(answer.mean.sum())
+            done += panel.series
+            progress("forecast", done, len(series))
+        if totals is not None:
+            groups = totals.groups()
+            write_totals(stamped(groups, stamp))
+            total_rows += len(groups)
+    return ForecastReport(
+        as_of=view.as_of,
+        model_version=model_version,
+        data_snapshot=view.snapshot,
+        series=done,
+        rows=rows,
+        total_rows=total_rows,
+        expected_units=units,
+        first_day=first_day,
+        last_day=first_day + timedelta(days=forecast.horizon_days - 1),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def active_series(view: AsOfView, active_days: int) -> list[tuple[str, str]]:
+    """Items (and locations) with a sale within `active_days` before the night, in order.
+
+    Raises:
+        HistoryError: there are none.
+    """
+    found = view.con.execute(_ACTIVE, {"as_of": view.as_of, "active_days": active_days}).fetchall()
+    if not found:
+        raise HistoryError(
+            f"the night of {view.as_of}: nothing was sold within the {active_days} days before it, so there is nothing to "
+            "forecast; choose an earlier --as-of, ingest newer orders, or raise forecast.active_days in almanac.yaml"
+        )
+    return [(item, location) for item, location in found]
+
+
+def _panels(view: AsOfView, settings: Settings, series: list[tuple[str, str]]) -> Iterator[Panel]:
+    """The series' panels, one per slice."""
+    from pipeline.training.panel import build_panel
+
+    for start in range(0, len(series), SLICE):
+        yield build_panel(view, settings, horizon=settings.forecast.horizon_days, series=series[start : start + SLICE])
+
+
+def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -> Forecast:
+    """The forecast under the contract: right shapes, finite, non-negative, non-crossing, whole quantiles."""
+    shape = (panel.series, horizon)
+    got = (answer.mean.shape, answer.quantiles.shape)
+    if got != (shape, (*shape, len(QUANTILES))):
+        raise ModelError(
+            f"{model_version}: forecast of {shape[0]} series × {shape[1]} days has the shapes {got[0]} and {got[1]}"
+        )
+    for what, values in (("mean", answer.mean), ("quantiles", answer.quantiles), ("grid", answer.grid)):
+        if values is not None and not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise ModelError(
+                f"{model_version}: {what} not finite for item {str(panel.item_id[row])!r}; train a new version "
+                "or put the champion alias back on an earlier one"
+            )
+    return Forecast(
+        mean=np.maximum(answer.mean.astype(np.float64), 0.0),
+        quantiles=whole_units(answer.quantiles),
+        grid=answer.grid,
+        grid_levels=answer.grid_levels,
+    )
+
+
+def _grid(answer: Forecast) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The finest distribution that the forecaster gave, with its levels."""
+    if answer.grid is not None and answer.grid_levels is not None:
+        return answer.grid.astype(np.float32), np.asarray(answer.grid_levels, dtype=np.float64)
+    return answer.quantiles.astype(np.float32), np.array(QUANTILES)
+
+
+def _groups(panel: Panel, *, by_location: bool) -> list[list[Group]]:
+    """Per series, the groups that it is summed into."""
+    categories = [Group("category", name, "") for name in panel.category_names]
+    locations = {name: Group("location", "", name) for name in set(panel.location.tolist())} if by_location else {}
+    return [
+        [TOTAL, categories[category], *([locations[location]] if by_location else [])]
+        for category, location in zip(panel.category.tolist(), panel.location.tolist(), strict=True)
+    ]
+
+
+def _days(panel: Panel, answer: Forecast, first_day: date) -> pa.Table:
+    """Rows of `forecasts`: series × days."""
+    horizon = answer.mean.shape[1]
+    start = np.datetime64(first_day, "D")
+    ahead = np.tile(np.arange(1, horizon + 1, dtype=np.int32), panel.series)
+    columns: dict[str, Any] = {
+        "item_id": repeated(panel.item_id.tolist(), horizon),
+        "location": repeated(panel.location.tolist(), horizon),
+        "target_date": pa.array(start + (ahead - 1).astype("timedelta64[D]")),
+        "horizon_days": pa.array(ahead),
+    }
+    return pa.table(columns | distribution(answer.mean, answer.quantiles))

@@ -1,0 +1,32 @@
+"""Forecasts as Arrow rows: what `forecasts` and `forecast_totals` have in common."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.settings import QUANTILE_COLUMNS
+
+
+def repeated(values: Sequence[str], times: int) -> "pa.Array[Any]":
+    """Each text `times` times, one after the other, without a Python object per row."""
+    return pa.array(values, pa.string()).take(np.repeat(np.arange(len(values), dtype=np.int32), times))
+
+
+def distribution(mean: NDArray[np.float64], quantiles: NDArray[np.float64]) -> "dict[str, pa.Array[Any]]":
+    """Columns of the mean (…,) and of the quantiles (…, Q)."""
+    flat = quantiles.reshape(-1, len(QUANTILE_COLUMNS))
+    values = [mean.ravel(), *(np.ascontiguousarray(flat[:, q]) for q in range(flat.shape[1]))]
+    return {name: pa.array(column) for name, column in zip(("mean", *QUANTILE_COLUMNS), values, strict=True)}
+
+
+def stamped(rows: pa.Table, stamp: dict[str, Any]) -> pa.Table:
+    """The rows with columns that hold the same text or time in all of them."""
+    for name, value in stamp.items():
+        kind: pa.DataType = pa.timestamp("us") if isinstance(value, datetime) else pa.string()
+        constant: Any = pa.scalar(value, kind)
+        rows = rows.append_column(name, pa.repeat(constant, len(rows)))
+    return rows

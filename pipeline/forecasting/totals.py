@@ -1,0 +1,153 @@
+"""Forecasts of sums: paths added up by item, category, location and shop, and their quantiles.
+
+Means add up exactly: the mean of a sum is the sum of the means of its days, at every level. Quantiles come from the
+joint paths of `paths.py`. For categories, locations and the total, where the spread is small beside the level, the
+paths are recentred by the exact ratio of stated to drawn mean, so that an interval lies around its mean.
+"""
+
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.forecasting.paths import Floats, Paths
+from pipeline.forecasting.periods import Periods
+from pipeline.forecasting.rows import distribution, repeated
+from pipeline.settings import QUANTILES
+
+Array = NDArray[np.float64]
+
+
+class Group(NamedTuple):
+    """What is summed over items: a category, a location, or everything."""
+
+    level: str
+    id: str
+    location: str
+
+
+TOTAL = Group("total", "", "")
+
+_RECENTRE = (0.5, 2.0)
+
+
+@dataclass
+class _Sum:
+    """Running sums of one group."""
+
+    paths: NDArray[np.int64]
+    mean: Array
+    drawn: Array
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Adds the night's series up, one slice after the other.
+
+    Groups are kept whole in memory, 73 kB each at 91 days and 100 paths: 2,300 categories take 170 MB.
+
+    Attributes:
+        paths: draws the joint paths.
+        item_periods: periods of an item's sums.
+        group_periods: periods of the sums over items.
+    """
+
+    paths: Paths
+    item_periods: Periods
+    group_periods: Periods
+    _sums: dict[Group, _Sum] = field(default_factory=dict)
+
+    def add(
+        self,
+        item_id: NDArray[np.str_],
+        location: NDArray[np.str_],
+        groups: list[list[Group]],
+        mean: Array,
+        grid: Floats,
+    ) -> pa.Table:
+        """Add some series; S series, H days, G levels.
+
+        Args:
+            item_id: (S,) items.
+            location: (S,) locations.
+            groups: (S,) groups that each series belongs to.
+            mean: (S, H) expected units.
+            grid: (S, H, G) quantiles at the paths' levels.
+
+        Returns:
+            The items' own sums: level, id, location, period, mean and quantiles.
+        """
+        grid = np.maximum(np.sort(grid, axis=-1), np.float32(0))
+        excess, drawn = self.paths.tail(grid, mean)
+        sums = np.empty((len(item_id), len(self.item_periods), self.paths.count), dtype=np.int64)
+        for row, (item, place) in enumerate(zip(item_id.tolist(), location.tolist(), strict=True)):
+            units = self.paths.draw(item, place, grid[row], excess[row])
+            sums[row] = self.item_periods.sums(units.astype(np.int64), axis=0)
+            for group in groups[row]:
+                total = self._sum(group)
+                total.paths += units
+                total.mean += mean[row]
+                total.drawn += drawn[row]
+        return _table(
+            self.item_periods,
+            [Group("item", *key) for key in zip(item_id.tolist(), location.tolist(), strict=True)],
+            self.item_periods.sums(mean, axis=1),
+            path_quantiles(sums),
+        )
+
+    def groups(self) -> pa.Table:
+        """The sums over items of all series added so far, in the order of level, id and location."""
+        keys = sorted(self._sums)
+        means = np.stack([self.group_periods.sums(self._sums[key].mean, axis=0) for key in keys])
+        quantiles = np.stack([self._group_quantiles(self._sums[key]) for key in keys])
+        return _table(self.group_periods, keys, means, quantiles)
+
+    def _sum(self, group: Group) -> _Sum:
+        found = self._sums.get(group)
+        if found is None:
+            days = self.paths.horizon
+            found = _Sum(np.zeros((days, self.paths.count), dtype=np.int64), np.zeros(days), np.zeros(days))
+            self._sums[group] = found
+        return found
+
+    def _group_quantiles(self, total: _Sum) -> Array:
+        """(N, Q) quantiles of one group's sums, recentred on the sum of the means."""
+        stated = self.group_periods.sums(total.mean, axis=0)
+        drawn = self.group_periods.sums(total.drawn, axis=0)
+        ratio = np.clip(stated / np.maximum(drawn, 1e-9), *_RECENTRE)
+        drawn_quantiles = path_quantiles(self.group_periods.sums(total.paths, axis=0))
+        recentred: Array = np.floor(drawn_quantiles * ratio[:, None] + 0.5)
+        return recentred
+
+
+def path_quantiles(sums: NDArray[np.int64]) -> Array:
+    """Quantiles over sample paths, each one of the paths' own sums, hence whole units.
+
+    The k-th smallest of P draws stands for the level k / (P + 1), which is right on average whatever the distribution.
+
+    Args:
+        sums: (…, P) one sum per path.
+
+    Returns:
+        (…, Q) quantiles at `QUANTILES`.
+    """
+    count = sums.shape[-1]
+    rank = np.clip(np.rint(np.array(QUANTILES) * (count + 1)).astype(np.intp), 1, count) - 1
+    ordered: Array = np.sort(sums, axis=-1)[..., rank].astype(np.float64)
+    return ordered
+
+
+def _table(periods: Periods, keys: list[Group], mean: Array, quantiles: Array) -> pa.Table:
+    """Rows of `forecast_totals`, one per key and period; K keys × N periods."""
+    count = len(periods)
+    columns: dict[str, Any] = {
+        "level": pa.array([f"{key.level}-{kind}" for key in keys for kind in periods.kind]),
+        "id": repeated([key.id for key in keys], count),
+        "location": repeated([key.location for key in keys], count),
+        "period_start": pa.array([day for days in repeat(periods.starts_on, len(keys)) for day in days]),
+        "period_end": pa.array([day for days in repeat(periods.ends_on, len(keys)) for day in days]),
+    }
+    return pa.table(columns | distribution(mean, quantiles))

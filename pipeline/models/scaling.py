@@ -1,0 +1,159 @@
+"""Scalers: standardisation, min-max and per-series, fitted on training data only and stored as JSON with the model.
+
+What belongs here: the numbers that turn raw features into network inputs and back. What does not: which rows are
+training data; the caller hands over nothing else. Fitting and transforming are separate, so a forecast can only use
+what the training window taught.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class StandardScaler:
+    """Centre and spread per feature (last axis). A constant feature maps to zero; NaN counts as the centre.
+
+    Attributes:
+        mean: (F,) mean of the training rows.
+        std: (F,) standard deviation of the training rows; 1 for a constant feature.
+        limit: standardised values are clipped to ±limit, so one odd row cannot blow up a network.
+    """
+
+    kind: ClassVar[str] = "standard"
+    mean: Doubles
+    std: Doubles
+    limit: float = 6.0
+
+    @classmethod
+    def fit(cls, training: NDArray[Any], *, limit: float = 6.0) -> Self:
+        """Fit on (…, F) training values; NaN are left out."""
+        rows = training.reshape(-1, training.shape[-1]).astype(np.float64)
+        known = np.isfinite(rows)
+        count = np.maximum(known.sum(0), 1)
+        mean = np.where(known, rows, 0.0).sum(0) / count
+        std = np.sqrt((np.where(known, rows - mean, 0.0) ** 2).sum(0) / count)
+        return cls(mean, np.where(std > _TINY, std, 1.0), limit)
+
+    def transform(self, values: NDArray[Any]) -> Floats:
+        """Standardise (…, F) values."""
+        filled = np.where(np.isfinite(values), values, self.mean)
+        return np.clip((filled - self.mean) / self.std, -self.limit, self.limit).astype(np.float32)
+
+    def inverse(self, scaled: NDArray[Any]) -> Doubles:
+        """Undo `transform`, for values that were not clipped."""
+        return scaled * self.std + self.mean
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, exact to the bit."""
+        return {"kind": self.kind, "mean": self.mean.tolist(), "std": self.std.tolist(), "limit": self.limit}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Undo `to_json`."""
+        return cls(np.array(stored["mean"], np.float64), np.array(stored["std"], np.float64), float(stored["limit"]))
+
+
+@dataclass(frozen=True)
+class MinMaxScaler:
+    """Range per feature (last axis) to 0…1; values outside the training range go outside 0…1, up to `slack`.
+
+    Attributes:
+        low: (F,) least training value.
+        high: (F,) greatest training value.
+        slack: how far outside 0…1 a later value may go before it is clipped.
+    """
+
+    kind: ClassVar[str] = "min_max"
+    low: Doubles
+    high: Doubles
+    slack: float = 0.5
+
+    @classmethod
+    def fit(cls, training: NDArray[Any], *, slack: float = 0.5) -> Self:
+        """Fit on (…, F) training values; NaN are left out."""
+        rows = training.reshape(-1, training.shape[-1]).astype(np.float64)
+        known = np.isfinite(rows)
+        low = np.where(known, rows, np.inf).min(0, initial=np.inf)
+        high = np.where(known, rows, -np.inf).max(0, initial=-np.inf)
+        seen = known.any(0)
+        return cls(np.where(seen, low, 0.0), np.where(seen, high, 1.0), slack)
+
+    @property
+    def _span(self) -> Doubles:
+        span = self.high - self.low
+        return np.where(span > _TINY, span, 1.0)
+
+    def transform(self, values: NDArray[Any]) -> Floats:
+        """Scale (…, F) values; NaN become the low end."""
+        filled = np.where(np.isfinite(values), values, self.low)
+        return np.clip((filled - self.low) / self._span, -self.slack, 1.0 + self.slack).astype(np.float32)
+
+    def inverse(self, scaled: NDArray[Any]) -> Doubles:
+        """Undo `transform`, for values that were not clipped."""
+        return scaled * self._span + self.low
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, exact to the bit."""
+        return {"kind": self.kind, "low": self.low.tolist(), "high": self.high.tolist(), "slack": self.slack}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Undo `to_json`."""
+        return cls(np.array(stored["low"], np.float64), np.array(stored["high"], np.float64), float(stored["slack"]))
+
+
+@dataclass(frozen=True)
+class PerSeriesScaler:
+    """The level of each series: mean units a day over the days up to a night, plus a floor.
+
+    It reads the window before the night it scales and nothing after it, so every training window and every forecast
+    is scaled by what was known then.
+
+    Attributes:
+        days: length of the window.
+        floor: added to the mean, so that a series without recent sales keeps a scale.
+    """
+
+    kind: ClassVar[str] = "per_series"
+    days: int = 56
+    floor: float = 0.1
+
+    def scale(self, units: NDArray[Any]) -> Doubles:
+        """Scale of (S, T) units as of the last column."""
+        window = units[:, -self.days :].astype(np.float64)
+        return self.scale_of_mean(window.mean(1) if window.shape[1] else np.zeros(len(units)))
+
+    def scale_of_mean(self, mean: Doubles) -> Doubles:
+        """Scale of series whose window mean is known already."""
+        return mean + self.floor
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"kind": self.kind, "days": self.days, "floor": self.floor}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Undo `to_json`."""
+        return cls(int(stored["days"]), float(stored["floor"]))
+
+
+Scaler = StandardScaler | MinMaxScaler | PerSeriesScaler
+
+
+def scaler_from_json(stored: Mapping[str, Any]) -> Scaler:
+    """The scaler that `to_json` wrote."""
+    kinds: dict[str, type[Scaler]] = {
+        "standard": StandardScaler,
+        "min_max": MinMaxScaler,
+        "per_series": PerSeriesScaler,
+    }
+    return kinds[str(stored["kind"])].from_json(stored)

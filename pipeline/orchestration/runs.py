@@ -1,0 +1,153 @@
+"""Runs started from the command line: the same jobs as the UI's, in this process, in the home's Dagster history."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline.as_of import last_known_day
+from pipeline.errors import AlmanacError, PermanentError, SettingsError, TransientError
+from pipeline.lake import Lake
+from pipeline.orchestration.definitions import build_defs
+from pipeline.settings import load_settings
+from resources.lake import home_lock
+from resources.progress import REPORTER
+
+_DAGSTER_YAML = """\
+# Dagster's store of this home: runs, events, schedules (sqlite). `almanac ui` reads it.
+telemetry:
+  enabled: false
+run_monitoring:
+  enabled: true
+  free_slots_after_run_end_seconds: 300
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+"""
+
+
+def dagster_home(home: Path) -> Path:
+    """DAGSTER_HOME of a home, made on first use."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "dagster.yaml"
+    if not config.exists():
+        config.write_text(_DAGSTER_YAML, encoding="utf-8")
+    return folder
+
+
+def run_night(home: Path, as_of: date | None = None) -> date:
+    """Run one night from end to end.
+
+    Args:
+        home: the home.
+        as_of: the night; default: the last day with orders, once everything delivered is in.
+
+    Returns:
+        The night.
+
+    Raises:
+        AlmanacError: what a person must mend, or what may succeed later.
+    """
+    load_settings(home)
+    with home_lock(home):
+        if as_of is None:
+            _execute(home, "ingest", None)
+            as_of = last_known_day(Lake(home))
+        _execute(home, "night", as_of)
+    return as_of
+
+
+def run_backtest_job(home: Path, as_of: date | None = None) -> date:
+    """Run the backtest before a night (default: the last day with orders)."""
+    load_settings(home)
+    with home_lock(home):
+        night = as_of or last_known_day(Lake(home))
+        _execute(home, "backtest", night)
+    return night
+
+
+def _execute(home: Path, job: str, as_of: date | None) -> None:
+    """Run a job in this process; what its assets refused is raised as they said it."""
+    folder = dagster_home(home)
+    os.environ["DAGSTER_HOME"] = str(folder)
+    with ExitStack() as stack:
+        stack.callback(REPORTER.close)
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
+        resolved = build_defs(home).resolve_job_def(job)
+        result = resolved.execute_in_process(
+            instance=instance,
+            partition_key=as_of.isoformat() if as_of else None,
+            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            raise_on_error=False,
+            tags={"almanac/started_by": "command line"},
+        )
+    if not result.success:
+        raise _refusal(result, home)
+
+
+def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
+    """The error of a failed run, as the person who must act should read it."""
+    transient = False
+    messages: list[str] = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            described = failure.user_failure_data.description if failure.user_failure_data else None
+            error = failure.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            transient = transient or bool(error and error.cls_name in _TRANSIENT_NAMES)
+            messages.append(described or (error.message.strip() if error else f"{event.step_key} failed"))
+    text = "\n".join(dict.fromkeys(messages)) or "the run failed"
+    text += f"\n(the run's history: almanac ui --home {home})"
+    return TransientError(text) if transient else PermanentError(text)
+
+
+_TRANSIENT_NAMES = {cls.__name__ for cls in (TransientError, *TransientError.__subclasses__())}
+
+
+def serve_ui(home: Path, port: int) -> None:
+    """Dagster (webserver and daemon) and MLflow on this home, until interrupted.
+
+    Raises:
+        SettingsError: a port is taken.
+    """
+    load_settings(home)
+    for taken in (port, port + 1):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", taken)) == 0:
+                raise SettingsError(f"port {taken} is in use; choose another: almanac ui --home {home} --port {taken + 10}")
+    environment = os.environ | {"ALMANAC_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
+    tools = Path(sys.executable).parent
+    store = home / "mlflow"
+    store.mkdir(parents=True, exist_ok=True)
+    commands = (
+        [tools / "dagster", "dev", "-m", "pipeline.orchestration.definitions", "-h", "127.0.0.1", "-p", str(port)],
+        [
+            *(tools / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port + 1)),
+            *("--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"),
+            *("--default-artifact-root", str(store / "artifacts")),
+        ],
+    )
+    print(f"Dagster  http://127.0.0.1:{port}\nMLflow   http://127.0.0.1:{port + 1}\nCtrl-C stops both.", flush=True)
+    children = [subprocess.Popen(command, env=environment, cwd=home, start_new_session=True) for command in commands]  # noqa: S603
+    try:
+        while all(child.poll() is None for child in children):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+    finally:
+        for child in children:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGINT)
+        for child in children:
+            child.wait(timeout=30)
+    raise TransientError("one of the servers stopped by itself; its last lines above say why")

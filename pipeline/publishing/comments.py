@@ -1,0 +1,33 @@
+"""Comments of the published file: every table, view, macro and column says what it is.
+
+Tables take theirs from `tables.py`. Views and macros have them in `views.sql`, beside their SQL; a view's column that is
+taken over from a table keeps the table's meaning without saying it twice.
+"""
+
+import duckdb
+
+from pipeline.tables import TABLES
+
+_TAKEN_FROM = ("forecasts", "forecast_totals", "items", "demand_daily")
+
+
+def add_comments(con: duckdb.DuckDBPyConnection, tables: tuple[str, ...]) -> None:
+    """Comment the tables of the current database, and those columns of its views that have no comment yet."""
+    for name in tables:
+        con.execute(f'COMMENT ON TABLE "{name}" IS {_text(TABLES[name].meaning)}')
+        for column in TABLES[name].columns:
+            con.execute(f'COMMENT ON COLUMN "{name}"."{column.name}" IS {_text(column.meaning)}')
+    meanings = {column.name: column.meaning for table in reversed(_TAKEN_FROM) for column in TABLES[table].columns}
+    for view, column in con.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND NOT internal AND comment IS NULL "
+        "AND table_name IN (SELECT view_name FROM duckdb_views() WHERE database_name = current_database())"
+    ).fetchall():
+        if column in meanings:
+            con.execute(f'COMMENT ON COLUMN "{view}"."{column}" IS {_text(meanings[column])}')
+
+
+def _text(value: str) -> str:
+    """A SQL string: COMMENT takes no bound parameter."""
+    escaped = value.replace("'", "''")
+    return f"'{escaped}'"

@@ -1,0 +1,19 @@
+-- Pooled scores of the newest backtest up to a night, the best first.
+-- grain: model; parameters: as_of; reads backtest_scores
+SELECT
+    model,
+    max(score) FILTER (metric = 'wql') AS wql,
+    max(score) FILTER (metric = 'wape') AS wape,
+    max(score) FILTER (metric = 'bias') AS bias,
+    max(score) FILTER (metric = 'rmsse') AS rmsse,
+    max(score) FILTER (metric = 'mase') AS mase,
+    max(score) FILTER (metric = 'coverage_50') AS coverage_50,
+    max(score) FILTER (metric = 'coverage_90') AS coverage_90,
+    max(forecasts) AS forecasts
+FROM backtest_scores
+WHERE
+    origin = 'all'
+    AND slice = 'all'
+    AND as_of = (SELECT max(as_of) FROM backtest_scores WHERE as_of <= $as_of::DATE)
+GROUP BY model
+ORDER BY wql NULLS LAST, model;

@@ -1,0 +1,78 @@
+"""The MLflow store of one home: where it is, how it is opened, and what its errors mean for a person."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import AlmanacError, DiskFullError, TransientError
+
+
+@dataclass(frozen=True)
+class MlflowStore:
+    """Database and artefacts in the home's `mlflow` folder; made when first used.
+
+    Attributes:
+        home: folder of the home.
+    """
+
+    home: Path
+
+    @property
+    def database(self) -> Path:
+        """The sqlite file."""
+        return self.home / "mlflow" / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of all artefacts."""
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def uri(self) -> str:
+        """Address of the store, for `mlflow ui --backend-store-uri` and `mlflow.set_tracking_uri`."""
+        return f"sqlite:///{self.database}"
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client of this store.
+
+        With explicit addresses: MLflow's fluent functions keep the store and the active run in process-wide state,
+        and tag every run with the user's name and the script's path.
+        """
+        # read at import, or at each call: nobody else needs to hear of a shop's night
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.environ["MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING"] = "false"
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+        from mlflow import MlflowClient
+
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn a locked store or a full disk into an error that says what to do.
+
+        Raises:
+            TransientError: the database is locked.
+            DiskFullError: the disk is full.
+        """
+        try:
+            yield
+        except AlmanacError:
+            raise
+        except Exception as error:
+            text = str(error)
+            if "database is locked" in text:
+                raise TransientError(
+                    f"{self.database}: locked by another process; close what has it open (an MLflow UI, a database "
+                    "browser) and run again"
+                ) from error
+            if "No space left" in text or "disk is full" in text:
+                raise DiskFullError(
+                    f"{self.database.parent}: the disk is full; free some space and run again"
+                ) from error
+            raise

@@ -1,0 +1,276 @@
+"""MLflow of one home: a run per training, model versions, and the alias `champion`.
+
+The store is the home's own (`mlflow/mlflow.db`, artefacts in `mlflow/artifacts`), so shops, tests and backfills never
+meet.
+
+What belongs here: runs, versions and champions. Beside it: `mlflow_store.py` (where the store is), `training_run.py`
+(what is logged), `served_version.py` (how a model is stored). What does not: what a model is (`pipeline/models`), how
+a plot is drawn or a served model predicts (`pipeline/tracking`).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import dagster as dg
+
+from pipeline.errors import ModelError
+from pipeline.models.base import Compute, Fitted
+from pipeline.models.panel import Panel
+from pipeline.settings import Settings
+from resources.mlflow_store import MlflowStore
+from resources.served_version import save_served_version
+from resources.training_run import TrainingRun
+
+CHAMPION = "champion"
+_PROMOTED = "promoted"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered model version.
+
+    Attributes:
+        name: registered model.
+        number: its version.
+        run_id: MLflow run that made it.
+        as_of: night whose knowledge it was trained on.
+        data_snapshot: hash of that knowledge.
+        folder: local folder of the forecaster (safetensors and JSON), as `pipeline.models.registry.load` reads it.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    as_of: date
+    data_snapshot: str
+    folder: Path
+
+    @property
+    def model_version(self) -> str:
+        """Name and number, as the tables hold it."""
+        return f"{self.name}/{self.number}"
+
+
+class Tracking:
+    """The MLflow store of one home."""
+
+    def __init__(self, home: Path, shop: str) -> None:
+        """Take a home and its shop's name; the store is opened, and made, when first used."""
+        self.store = MlflowStore(home)
+        self.name = model_name(shop)
+
+    @property
+    def client(self) -> Any:
+        """MLflow's client of the store."""
+        return self.store.client
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment of the home's trainings, made when first asked for."""
+        found = self.client.get_experiment_by_name(self.name)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self.client.create_experiment(self.name, artifact_location=self.store.artifacts.as_uri()))
+
+    @contextmanager
+    def training_run(
+        self, *, as_of: date, kind: str, compute: Compute, settings: Settings, dagster_run_id: str = ""
+    ) -> Iterator["TrainingRun"]:
+        """One MLflow run around one training; a training that raises leaves a FAILED run.
+
+        A run that an earlier, killed process left as running is marked KILLED: a home has one run at a time.
+
+        Args:
+            as_of: the night.
+            kind: kind of forecaster, for example lstm.
+            compute: where it is trained.
+            settings: the home's settings; those that shape the model become parameters.
+            dagster_run_id: the Dagster run.
+
+        Raises:
+            TransientError: the store is locked or the disk is full.
+        """
+        tags = {
+            "as_of": as_of.isoformat(),
+            "model_kind": kind,
+            "device": compute.device,
+            "dagster_run_id": dagster_run_id,
+        }
+        with self.store.errors():
+            for left in self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'"):
+                self.client.set_terminated(left.info.run_id, "KILLED")
+            started = self.client.create_run(self.experiment_id, run_name=f"{kind} {as_of}", tags=tags)
+        run = TrainingRun(self.store, started.info.run_id, tags)
+        try:
+            run.log_parameters(
+                {part: getattr(settings, part).model_dump(mode="json") for part in ("training", "language_model")}
+                | {"compute": {"threads": compute.threads, "mixed_precision": compute.mixed_precision}}
+            )
+            yield run
+            with self.store.errors():
+                self.client.set_terminated(run.run_id, "FINISHED")
+        except BaseException as error:
+            # the kind of error only: its message names files of this machine, and Dagster keeps it anyway
+            self._end_badly(run.run_id, type(error).__name__, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+
+    def run(self, run_id: str) -> "TrainingRun":
+        """A run that was made before, for what comes after the training: backtest scores, plots."""
+        with self.store.errors():
+            return TrainingRun(self.store, run_id, dict(self.client.get_run(run_id).data.tags))
+
+    def register(self, run: TrainingRun, fitted: Fitted, panel: Panel, *, promote: bool = False) -> ModelVersion:
+        """Store a fitted forecaster as a standard MLflow model, and register it as the next version.
+
+        Args:
+            run: the run that made it, after `log_data`.
+            fitted: the forecaster; it saves safetensors and JSON only.
+            panel: the panel it was trained on, whose calendar and static features the served model carries.
+            promote: make it the champion.
+
+        Raises:
+            TransientError: the store is locked or the disk is full.
+        """
+        tags = {key: run.tags[key] for key in ("as_of", "data_snapshot", "model_kind", "device")}
+        with self.store.errors():
+            model_id = save_served_version(
+                self.client, self.experiment_id, run.run_id, self.name, fitted=fitted, panel=panel, tags=tags
+            )
+            self._make_registered_model()
+            made = self.client.create_model_version(
+                self.name,
+                source=(self.store.artifacts / "models" / model_id / "artifacts").as_uri(),
+                run_id=run.run_id,
+                tags=tags,
+                model_id=model_id,
+            )
+            version = self._version(made)
+            self.client.set_tag(run.run_id, "model_version", version.model_version)
+        if promote:
+            self.promote(version)
+        return version
+
+    def champion(self, as_of: date | None = None) -> ModelVersion | None:
+        """The model to forecast with, or None when there is none yet.
+
+        Args:
+            as_of: the newest champion that this night could have known: trained on a night not after it. Default:
+                the one under the alias `champion`.
+
+        Raises:
+            ModelError: its folder is gone.
+        """
+        with self.store.errors():
+            if as_of is None:
+                found = self._under_alias()
+                return self._version(found) if found is not None else None
+            once = [version for version in self._versions() if version.tags.get(_PROMOTED) == "true"]
+            known = [version for version in once if version.tags["as_of"] <= as_of.isoformat()]
+            best = max(known, key=lambda version: (version.tags["as_of"], int(version.version)), default=None)
+            return self._version(best) if best is not None else None
+
+    def promote(self, version: ModelVersion) -> bool:
+        """Make a version the champion from its night on.
+
+        A backfill of an older night does not take the alias from a newer champion; nights between find it all the
+        same (see `champion`).
+
+        Returns:
+            Whether the alias moved.
+        """
+        with self.store.errors():
+            now = self._under_alias()
+            self.client.set_model_version_tag(self.name, str(version.number), _PROMOTED, "true")
+            if now is not None and now.tags["as_of"] > version.as_of.isoformat():
+                return False
+            self.client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
+            return True
+
+    def load(self, version: ModelVersion) -> Fitted:
+        """The fitted forecaster of a version."""
+        from pipeline.models import registry
+
+        return registry.load(version.folder)
+
+    def _make_registered_model(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _under_alias(self) -> Any:
+        """MLflow's entry of the version under the alias, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            numbers = self.client.get_registered_model(self.name).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return self.client.get_model_version(self.name, numbers[CHAMPION]) if CHAMPION in numbers else None
+
+    def _versions(self) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_model_versions(f"name = '{self.name}'", page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _version(self, found: Any) -> ModelVersion:
+        # MLflow stores absolute addresses (…/models/<id>/artifacts): in a home that was moved only the id still holds
+        model_id = PurePosixPath(found.source).parent.name
+        folder = self.store.artifacts / "models" / model_id / "artifacts" / "artifacts" / "forecaster"
+        version = ModelVersion(
+            name=found.name,
+            number=int(found.version),
+            run_id=found.run_id,
+            as_of=date.fromisoformat(found.tags["as_of"]),
+            data_snapshot=found.tags["data_snapshot"],
+            folder=folder,
+        )
+        if not folder.is_dir():
+            raise ModelError(
+                f"{folder}: the folder of model {version.model_version} is gone; restore it from a backup of the "
+                "home, or delete the version in the MLflow UI and train again"
+            )
+        return version
+
+    def _end_badly(self, run_id: str, error: str, status: str) -> None:
+        try:
+            self.client.set_tag(run_id, "error", error)
+            self.client.set_terminated(run_id, status)
+        except Exception:  # noqa: S110 (what ended the training must be told, not that the store is locked too)
+            pass
+
+
+class TrackingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The MLflow store of a home, for assets."""
+
+    folder: str
+
+    def of(self, settings: Settings) -> Tracking:
+        """The store of the home, under its shop's name."""
+        return Tracking(Path(self.folder), settings.shop.name)
+
+
+def model_name(shop: str) -> str:
+    """Name of a shop's registered model: `almanac-<shop>`, in letters that every MLflow address takes."""
+    plain = unicodedata.normalize("NFKD", shop).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    # a name in Chinese has no ASCII letters left
+    return f"almanac-{slug or sha256(shop.encode()).hexdigest()[:8]}"

@@ -1,0 +1,127 @@
+"""One MLflow run of a training: what is logged of it, and under which names."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.models.base import Fitted
+from pipeline.tracking.plots import ItemPlot, draw
+from resources.mlflow_store import MlflowStore
+
+_BATCH = 100  # parameters per call that MLflow accepts; of metrics it accepts 1,000
+_LONGEST_VALUE = 6000
+
+
+class TrainingRun:
+    """One MLflow run of a training, to be told what the training did."""
+
+    def __init__(self, store: MlflowStore, run_id: str, tags: Mapping[str, str]) -> None:
+        """Take the store, the run and its tags; made by `Tracking.training_run` and `Tracking.run`."""
+        self.store = store
+        self.run_id = run_id
+        self.tags = dict(tags)
+
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Log parameters; nested ones become `outer.inner`."""
+        from mlflow.entities import Param
+
+        flat = [Param(key, value[:_LONGEST_VALUE]) for key, value in _flat(parameters)]
+        with self.store.errors():
+            for start in range(0, len(flat), _BATCH):
+                self.store.client.log_batch(self.run_id, params=flat[start : start + _BATCH])
+
+    def log_fitted(self, fitted: Fitted) -> None:
+        """Log what a fitted forecaster reports: parameters, curves with their steps, how it ended, its description."""
+        report = fitted.report
+        self.log_parameters({fitted.name: dict(report.parameters)})
+        points = {
+            name: list(zip(report.steps if len(report.steps) == len(curve) else range(len(curve)), curve, strict=True))
+            for name, curve in report.curves.items()
+        }
+        self._log_metrics({**points, "train_seconds": [(0, report.seconds)]})
+        self._log_json("description.json", fitted.describe())
+        with self.store.errors():
+            self.store.client.set_tag(self.run_id, "stopped", report.stopped)
+
+    def log_data(self, snapshot: str, rows: Mapping[str, int]) -> None:
+        """Log which data the training saw: hash of the as-of inputs, and rows per table."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        as_of = self.tags["as_of"]
+        dataset = Dataset(
+            name=f"as of {as_of}",
+            digest=snapshot[:36],
+            source_type="almanac",
+            source=json.dumps({"as_of": as_of, "data_snapshot": snapshot}),
+            profile=json.dumps(dict(rows)),
+        )
+        with self.store.errors():
+            self.store.client.log_inputs(self.run_id, [DatasetInput(dataset)])
+            self.store.client.set_tag(self.run_id, "data_snapshot", snapshot)
+        self.tags["data_snapshot"] = snapshot
+        self._log_metrics({f"data/{table}_rows": [(0, float(count))] for table, count in rows.items()})
+
+    def log_scores(self, scores: pd.DataFrame) -> None:
+        """Log backtest scores: pooled ones as metrics `backtest/<model>/<metric>`, all slices as CSV.
+
+        Args:
+            scores: rows of `backtest_scores`.
+        """
+        pooled = [row for row in scores.to_dict("records") if row["origin"] == "all" and row["slice"] == "all"]
+        self._log_metrics({f"backtest/{row['model']}/{row['metric']}": [(0, row["score"])] for row in pooled})
+        with self._artifact("backtest_scores.csv", "backtest") as file:
+            scores.to_csv(file, index=False)
+
+    def log_plots(self, plots: Sequence[ItemPlot]) -> None:
+        """Log plots of a few items as PNG."""
+        for number, plot in enumerate(plots, start=1):
+            readable = re.sub(r"[^A-Za-z0-9]+", "-", plot.title).strip("-")[:40]
+            with self._artifact(f"{number:02d}-{readable}.png", "plots") as file:
+                draw(plot, file)
+
+    def log_picture(self, name: str, png: bytes) -> None:
+        """Log a picture that another room drew."""
+        with self._artifact(f"{name}.png", "plots") as file:
+            file.write_bytes(png)
+
+    def _log_metrics(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
+        now = get_current_time_millis()
+        metrics = [
+            Metric(re.sub(r"[^\w\-./ ]", "_", name), float(value), now, int(step))
+            for name, points in curves.items()
+            for step, value in points
+        ]
+        with self.store.errors():
+            for start in range(0, len(metrics), _BATCH):
+                self.store.client.log_batch(self.run_id, metrics=metrics[start : start + _BATCH])
+
+    def _log_json(self, name: str, content: Mapping[str, Any]) -> None:
+        with self._artifact(name) as file:
+            file.write_text(json.dumps(content, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
+
+    @contextmanager
+    def _artifact(self, name: str, folder: str | None = None) -> Iterator[Path]:
+        """A file to write, which becomes an artefact of the run."""
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / name
+            yield file
+            with self.store.errors():
+                self.store.client.log_artifact(self.run_id, str(file), folder)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested mappings as pairs of dotted name and text."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

@@ -1,0 +1,393 @@
+"""MLflow of one home: what a training leaves there, and which version a night forecasts with."""
+
+import pickletools
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy
+
+from pipeline.errors import HistoryError, ModelError, TransientError
+from pipeline.models.base import Compute, TrainingReport
+from pipeline.models.panel import Panel
+from pipeline.models.seasonal_naive import FittedSeasonalNaive
+from pipeline.settings import QUANTILE_COLUMNS, Settings
+from pipeline.tracking.plots import best_sellers, draw, drawable, item_plots
+from pipeline.tracking.serving import ServingContext, forecast_frame
+from resources.tracking import Tracking, model_name
+
+NIGHT = date(2024, 4, 29)
+REPORT = TrainingReport(
+    parameters={"hidden": 8, "sizes": {"series": 3}},
+    curves={"validation/wql": [0.9, 0.7, 0.8], "training/loss": [2.0, 1.0, 0.5]},
+    steps=[10, 20, 30],
+    seconds=1.5,
+    stopped="early stopping",
+)
+FITTED = FittedSeasonalNaive(fitted_on=NIGHT.isoformat(), report=REPORT)
+
+
+def scores() -> pd.DataFrame:
+    def row(model: str, origin: str, slice_: str, value: str, metric: str, score: float) -> dict[str, Any]:
+        return {
+            "as_of": NIGHT,
+            "model": model,
+            "origin": origin,
+            "slice": slice_,
+            "value_of_slice": value,
+            "metric": metric,
+            "score": score,
+            "forecasts": 84,
+        }
+
+    return pd.DataFrame(
+        [
+            row("lstm", "all", "all", "", "wql", 0.71),
+            row("auto_ets", "all", "all", "", "wql", 0.93),
+            row("lstm", "2024-02-01", "all", "", "wql", 0.5),
+            row("lstm", "all", "volume", "A", "wql", 0.4),
+        ]
+    )
+
+
+def train(
+    tracking: Tracking, settings: Settings, panel: Panel, as_of: date, *, promote: bool = True, snapshot: str = "a" * 32
+) -> Any:
+    with tracking.training_run(
+        as_of=as_of, kind="seasonal_naive", compute=Compute(), settings=settings, dagster_run_id="d-1"
+    ) as run:
+        run.log_fitted(FITTED)
+        run.log_data(snapshot, {"demand_daily": 360, "items": 3})
+        return tracking.register(run, FITTED, panel, promote=promote)
+
+
+@pytest.fixture
+def tracking(home: Path) -> Tracking:
+    return Tracking(home, "Test Shop")
+
+
+def test_a_training_is_one_run_with_its_parameters_curves_scores_data_and_plots(
+    tracking: Tracking, settings: Settings, panel: Panel
+) -> None:
+    version = train(tracking, settings, panel, NIGHT)
+    run = tracking.run(version.run_id)
+    run.log_scores(scores())
+    run.log_picture("wql_by_horizon", b"\x89PNG")
+    forecast = FITTED.forecast(panel, 28)
+    run.log_plots(item_plots(panel, forecast, [0, 1], texts={"item 0": "红色 T-light"}))
+
+    client = tracking.client
+    stored = client.get_run(version.run_id)
+    assert len(client.search_runs([tracking.experiment_id])) == 1
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params["training.seed"] == "7"
+    assert stored.data.params["seasonal_naive.hidden"] == "8"
+    assert stored.data.params["seasonal_naive.sizes.series"] == "3"
+    history = client.get_metric_history(version.run_id, "validation/wql")
+    assert [(point.step, point.value) for point in history] == [(10, 0.9), (20, 0.7), (30, 0.8)]
+    assert stored.data.metrics["backtest/lstm/wql"] == 0.71
+    assert stored.data.metrics["backtest/auto_ets/wql"] == 0.93
+    assert stored.data.metrics["train_seconds"] == 1.5
+    assert (
+        stored.data.tags.items()
+        >= {
+            "as_of": "2024-04-29",
+            "model_kind": "seasonal_naive",
+            "device": "cpu",
+            "dagster_run_id": "d-1",
+            "data_snapshot": "a" * 32,
+            "stopped": "early stopping",
+            "model_version": "almanac-test-shop/1",
+        }.items()
+    )
+    [data] = stored.inputs.dataset_inputs
+    assert data.dataset.digest == "a" * 32
+    assert '"demand_daily": 360' in data.dataset.profile
+    csv = Path(client.download_artifacts(version.run_id, "backtest/backtest_scores.csv"))
+    assert len(pd.read_csv(csv)) == 4
+    plots = [file.path for file in client.list_artifacts(version.run_id, "plots")]
+    assert plots == ["plots/01-item-0-T-light.png", "plots/02-item-1.png", "plots/wql_by_horizon.png"]
+    assert Path(client.download_artifacts(version.run_id, plots[0])).read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_tag_names_a_person_or_a_folder_of_the_machine(tracking: Tracking, settings: Settings, panel: Panel) -> None:
+    version = train(tracking, settings, panel, NIGHT)
+    tags = tracking.client.get_run(version.run_id).data.tags
+    registered = tracking.client.get_model_version(version.name, str(version.number)).tags
+    assert not [
+        value for value in [*tags.values(), *registered.values()] if str(Path.home()) in value or "/tmp" in value
+    ]
+    assert "mlflow.user" not in tags
+    assert "mlflow.source.name" not in tags
+
+
+def test_a_training_that_raises_is_marked_failed_and_registers_nothing(tracking: Tracking, settings: Settings) -> None:
+    with (
+        pytest.raises(HistoryError, match="too short"),
+        tracking.training_run(as_of=NIGHT, kind="lstm", compute=Compute(), settings=settings),
+    ):
+        raise HistoryError("too short")
+    [run] = tracking.client.search_runs([tracking.experiment_id])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "HistoryError"
+    assert tracking.champion() is None
+    assert tracking.champion(NIGHT) is None
+
+
+def test_a_run_that_a_killed_process_left_is_marked_by_the_next(
+    tracking: Tracking, settings: Settings, panel: Panel
+) -> None:
+    left = tracking.client.create_run(tracking.experiment_id)
+    train(tracking, settings, panel, NIGHT)
+    assert tracking.client.get_run(left.info.run_id).info.status == "KILLED"
+
+
+def test_a_model_that_cannot_be_saved_leaves_no_version(
+    tracking: Tracking, settings: Settings, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("weights are NaN")
+
+    monkeypatch.setattr(FittedSeasonalNaive, "save", fails)
+    with pytest.raises(ValueError, match="NaN"):
+        train(tracking, settings, panel, NIGHT)
+    assert not tracking.client.search_registered_models()
+    [model] = tracking.client.search_logged_models([tracking.experiment_id])
+    assert str(model.status) == "FAILED"
+
+
+def test_the_champion_of_a_past_night_was_trained_by_then(tracking: Tracking, settings: Settings, panel: Panel) -> None:
+    first = train(tracking, settings, panel, date(2024, 3, 1))
+    second = train(tracking, settings, panel, date(2024, 4, 1), snapshot="b" * 32)
+    loser = train(tracking, settings, panel, date(2024, 4, 15), promote=False)
+
+    assert tracking.champion() == second
+    assert second.model_version == "almanac-test-shop/2"
+    assert second.data_snapshot == "b" * 32
+    assert tracking.champion(date(2024, 2, 29)) is None
+    assert tracking.champion(date(2024, 3, 31)) == first
+    assert tracking.champion(date(2024, 4, 1)) == second
+    assert tracking.champion(date(2024, 5, 1)) == second, "a challenger that was not promoted stays out"
+    assert tracking.promote(loser)
+    assert tracking.champion() == loser
+    assert tracking.champion(date(2024, 4, 14)) == second
+
+
+def test_a_backfill_of_an_older_night_does_not_take_the_alias(
+    tracking: Tracking, settings: Settings, panel: Panel
+) -> None:
+    newer = train(tracking, settings, panel, date(2024, 4, 1))
+    older = train(tracking, settings, panel, date(2024, 3, 1))
+    assert tracking.champion() == newer
+    assert tracking.champion(date(2024, 3, 15)) == older
+    again = train(tracking, settings, panel, date(2024, 4, 1))
+    assert tracking.champion() == again == tracking.champion(date(2024, 4, 1))
+
+
+def test_a_home_that_was_moved_still_finds_its_champion(
+    tracking: Tracking, settings: Settings, panel: Panel, tmp_path: Path
+) -> None:
+    train(tracking, settings, panel, NIGHT)
+    moved = tmp_path / "moved home"
+    shutil.move(tracking.store.home, moved)
+    found = Tracking(moved, "Test Shop").champion()
+    assert found is not None
+    assert found.folder.is_relative_to(moved)
+    assert found.folder.is_dir()
+
+
+def test_a_version_whose_folder_is_gone_is_named_and_training_again_mends_it(
+    tracking: Tracking, settings: Settings, panel: Panel
+) -> None:
+    version = train(tracking, settings, panel, NIGHT)
+    shutil.rmtree(version.folder)
+    with pytest.raises(ModelError, match=r"almanac-test-shop/1 is gone"):
+        tracking.champion()
+    assert train(tracking, settings, panel, NIGHT) == tracking.champion()
+
+
+def test_a_locked_store_is_a_transient_error(tracking: Tracking, settings: Settings) -> None:
+    assert tracking.experiment_id
+    engine = tracking.client._tracking_client.store.engine
+
+    def impatient(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 50"), parameters  # MLflow waits 20 s
+
+    sqlalchemy.event.listen(engine, "before_cursor_execute", impatient, retval=True)
+    with sqlite3.connect(tracking.store.database, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(TransientError, match=r"mlflow\.db: locked by another process"),
+            tracking.training_run(as_of=NIGHT, kind="lstm", compute=Compute(), settings=settings),
+        ):
+            pass
+        other.execute("ROLLBACK")
+
+
+def test_nothing_stored_is_a_pickle_and_saving_asks_neither_pip_nor_the_network(
+    tracking: Tracking, settings: Settings, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a subprocess or a connection")
+
+    assert tracking.experiment_id
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    version = train(tracking, settings, panel, NIGHT)
+    files = [file for file in tracking.store.artifacts.rglob("*") if file.is_file()]
+    assert version.folder / "forecaster.json" in files
+    assert {file.suffix for file in files} <= {
+        ".py",
+        ".sql",
+        ".json",
+        ".safetensors",
+        ".yaml",
+        ".txt",
+        ".png",
+        ".csv",
+        "",
+    }
+    for file in files:
+        assert not is_pickle(file.read_bytes()), file
+
+
+def is_pickle(content: bytes) -> bool:
+    if not content.startswith(b"\x80"):
+        return False
+    try:
+        list(pickletools.genops(content))
+    except ValueError:
+        return False
+    return True
+
+
+def long_frame(panel: Panel, *, ahead: bool) -> pd.DataFrame:
+    """The panel as a caller of the served model would send it."""
+    days = panel.history + (panel.horizon if ahead else 0)
+    units = np.full((panel.series, days), np.nan)
+    units[:, : panel.history] = panel.units
+    return pd.DataFrame(
+        {
+            "item_id": np.repeat(panel.item_id, days),
+            "day": np.tile(pd.date_range(panel.first_day, periods=days), panel.series),
+            "units": units.reshape(-1),
+            "price": panel.price[:, :days].reshape(-1).astype(float),
+            "promotion_mailer": panel.promotion[:, :days, 0].reshape(-1).astype(float),
+        }
+    )
+
+
+@pytest.fixture
+def version_at(tracking: Tracking, settings: Settings, panel: Panel) -> Any:
+    return train(tracking, settings, panel, NIGHT)
+
+
+def test_the_version_is_a_standard_mlflow_model_that_forecasts_as_the_night_did(
+    tracking: Tracking, version_at: Any, panel: Panel
+) -> None:
+    """In a process of its own that has only what MLflow gives it: the code comes from the version, not the checkout."""
+    frame = long_frame(panel, ahead=True)
+    folder = tracking.store.home
+    frame.to_parquet(folder / "frame.parquet")
+    script = f"""
+import mlflow, pandas, pathlib
+mlflow.set_tracking_uri({tracking.store.uri!r})
+model = mlflow.pyfunc.load_model("models:/{version_at.name}@champion")
+import pipeline
+assert pathlib.Path(pipeline.__file__).is_relative_to({str(tracking.store.artifacts)!r}), pipeline.__file__
+frame = pandas.read_parquet({str(folder / "frame.parquet")!r})
+model.predict(frame, params={{"horizon": 14}}).to_parquet({str(folder / "out.parquet")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    served = pd.read_parquet(folder / "out.parquet")
+    expected = forecast_frame(panel, FITTED.forecast(panel, 14))
+    pd.testing.assert_frame_equal(served, expected, check_dtype=False)
+    assert list(served.columns[-len(QUANTILE_COLUMNS) :]) == list(QUANTILE_COLUMNS)
+
+
+def test_the_served_panel_is_the_one_that_the_frame_was_cut_from(panel: Panel, tmp_path: Path) -> None:
+    ServingContext.of(panel).save(tmp_path / "context")
+    served = ServingContext.load(tmp_path / "context").panel(long_frame(panel, ahead=True), panel.horizon)
+    for name in Panel.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(served, name), getattr(panel, name), err_msg=name)
+
+
+def test_the_served_model_knows_no_price_before_the_first_and_carries_the_last_one_on(panel: Panel) -> None:
+    frame = long_frame(panel, ahead=False)
+    first_price = pd.Timestamp("2024-02-01")
+    frame.loc[frame["day"] < first_price, "price"] = np.nan
+    served = ServingContext.of(panel).panel(frame, 7)
+    before = (first_price - pd.Timestamp(panel.first_day)).days
+    assert np.isnan(served.price[:, :before]).all()
+    assert (served.price[:, panel.history :] == panel.price[:, [panel.history - 1]]).all()
+
+
+def test_an_item_unknown_in_training_has_no_text_and_no_category(panel: Panel) -> None:
+    frame = long_frame(panel, ahead=False).replace({"item_id": {"item 1": "a new one"}})
+    served = ServingContext.of(panel).panel(frame, 7)
+    assert served.item_id.tolist() == ["a new one", "item 0", "item 2"]
+    assert not served.text[0].any()
+    assert served.category.tolist() == [0, 0, 0]
+    np.testing.assert_array_equal(served.text[1:], panel.text[[0, 2]])
+
+
+def test_days_without_a_row_had_no_demand(panel: Panel) -> None:
+    frame = long_frame(panel, ahead=False)
+    served = ServingContext.of(panel).panel(frame[frame["units"] > 4], 7)
+    expected = np.where(panel.units > 4, panel.units, 0)
+    assert served.units.sum() == expected.sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="units"), "lacks units"),
+        (lambda frame: frame.assign(units=np.nan), "no row has `units`"),
+        (lambda frame: frame.assign(day=frame["day"] + pd.Timedelta(days=25)), "train a newer version"),
+    ],
+    ids=["no units column", "no history", "a night beyond the calendar"],
+)
+def test_what_cannot_be_served_is_said(panel: Panel, change: Any, message: str) -> None:
+    with pytest.raises((ModelError, HistoryError), match=message):
+        ServingContext.of(panel).panel(change(long_frame(panel, ahead=False)), 7)
+
+
+def test_a_plot_shows_the_fan_and_gives_the_same_bytes(panel: Panel, tmp_path: Path) -> None:
+    forecast = FITTED.forecast(panel, 28)
+    [plot] = item_plots(panel, forecast, best_sellers(panel, 1), actuals=panel.units[:, :28])
+    assert plot.title == "item 2"
+    draw(plot, tmp_path / "a.png")
+    draw(plot, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    draw(replace(plot, mean=plot.mean + 50), tmp_path / "c.png")
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
+
+
+def test_a_chinese_title_is_left_out_where_no_font_can_draw_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.tracking.plots.cjk_font", lambda: None)
+    assert drawable("A12 · 红色马克杯 mug") == "A12 · mug"
+    assert drawable("A12 · 红色马克杯") == "A12"
+    monkeypatch.setattr("pipeline.tracking.plots.cjk_font", lambda: "Noto Sans CJK SC")
+    assert drawable("A12 · 红色马克杯") == "A12 · 红色马克杯"
+
+
+@pytest.mark.parametrize(
+    ("shop", "name"),
+    [("Online Retail II", "almanac-online-retail-ii"), ("Café & Co.", "almanac-cafe-co"), ("春节商店", None)],
+)
+def test_a_registered_model_has_a_name_that_every_address_takes(shop: str, name: str | None) -> None:
+    made = model_name(shop)
+    assert made == name if name else made.startswith("almanac-")
+    assert made.isascii()
+    assert made == model_name(shop)
+    assert model_name("春节商店") != model_name("中秋商店")
