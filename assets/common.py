@@ -1,11 +1,13 @@
 """What all assets share: specs made from the declared tables, and metadata."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from pipeline.tables import TABLES, Table
+
 
 def table_spec(
     name: str,
@@ -56,5 +58,17 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-FACTS = ("demand_changes", "item_sightings", "calendar_daily", "calendar_events", "promotions", "item_text_features")
+def inline_png(png: bytes) -> str:
+    """A plot as Markdown that needs no file beside it."""
+    return f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+FACTS = (
+    "demand_changes",
+    "item_sightings",
+    "calendar_daily",
+    "calendar_occurrences",
+    "promotions",
+    "item_text_features",
+)
 """What an as-of view reads: upstream of everything that a night makes."""

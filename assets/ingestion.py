@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.common import markdown_table, metadata, table_spec
-from pipeline.ingestion import ingest
+from pipeline.ingestion.deliveries import ingest
 from resources.lake import HomeResource
 
 TABLES = ("raw_files", "raw_order_lines", "raw_items", "raw_promotions")
@@ -24,5 +24,6 @@ def ingestion(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator
     files = markdown_table([vars(file) for file in report.files])
     for name in TABLES:
         yield dg.MaterializeResult(
-            name, metadata=metadata(rows=report.rows[name], seconds=work.seconds, new_files=len(report.files), files=files)
+            name,
+            metadata=metadata(rows=work.lake.count(name), seconds=work.seconds, new_files=len(report.files), files=files),
         )

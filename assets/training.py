@@ -1,13 +1,16 @@
 """The night's model: the champion while it is young enough, else a new version, tracked in MLflow."""
 
+import shutil
 from datetime import UTC, datetime
 
 import dagster as dg
+import pyarrow as pa
 
 from assets.common import FACTS, metadata, table_spec
 from pipeline.as_of import as_of_view
-from pipeline.training import build_training_panel, make_forecaster
+from pipeline.models.registry import make
 from pipeline.training.cadence import settings_hash, training_due
+from pipeline.training.panel import build_panel
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
 from resources.tracking import TrackingResource
@@ -37,7 +40,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 return dg.MaterializeResult(metadata=metadata(rows=0, seconds=work.seconds, **reused))
             picked = compute.pick(work.settings.compute)
             checkpoints = home.path / "training" / as_of.isoformat()
-            forecaster = make_forecaster(work.settings)
+            forecaster = make("lstm", work.settings)
             with (
                 as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view,
                 store.training_run(
@@ -48,8 +51,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     dagster_run_id=context.run_id,
                 ) as run,
             ):
-                panel = build_training_panel(view, work.settings, home=home.path)
-                run.log_data(view.snapshot, view.rows)
+                panel = build_panel(view, work.settings, horizon=work.settings.forecast.horizon_days, home=home.path)
+                run.log_data(view.snapshot, {"series": panel.series, "days": panel.history})
                 fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress)
                 run.log_fitted(fitted)
                 version = store.register(run, fitted, panel, promote=True)
@@ -63,8 +66,14 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     "made_at": datetime.now(UTC).replace(tzinfo=None),
                 }
                 with work.lake.connect() as con:
-                    work.lake.write_rows(con, "model_versions", {"as_of": as_of}, [row])
-            forecaster.clear(checkpoints)
+                    work.lake.write(
+                        con,
+                        "model_versions",
+                        {"as_of": as_of},
+                        pa.Table.from_pylist([row]),
+                        part=version.model_version.replace("/", "-"),
+                    )
+            shutil.rmtree(checkpoints, ignore_errors=True)
             return dg.MaterializeResult(
                 metadata=metadata(
                     rows=1,

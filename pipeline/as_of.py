@@ -18,6 +18,8 @@ from pipeline.errors import HistoryError
 from pipeline.lake import Lake
 
 _SQL = Path(__file__).with_name("as_of.sql").read_text(encoding="utf-8")
+OUTLIER_RULE = Path(__file__).with_name("outliers.sql").read_text(encoding="utf-8")
+"""SQL that makes the macro `outlier_caps`, of which the rule for outliers is the only one."""
 _FACTS = (
     "order_lines",
     "demand_changes",
@@ -75,6 +77,7 @@ def as_of_view(lake: Lake, as_of: date, *, by_location: bool = False) -> Iterato
             con.execute(f'CREATE VIEW "lake_{table}" AS {lake.select(table)}')
         con.execute("SET VARIABLE as_of = $1::DATE", [as_of])
         con.execute("SET VARIABLE by_location = $1::BOOLEAN", [by_location])
+        con.execute(OUTLIER_RULE)
         con.execute(_SQL)
         first_day = con.execute("SELECT min(day) FROM demand_daily").fetchall()[0][0]
         if first_day is None:
@@ -86,15 +89,16 @@ def as_of_view(lake: Lake, as_of: date, *, by_location: bool = False) -> Iterato
         yield AsOfView(con, as_of, first_day)
 
 
-def last_known_day(lake: Lake) -> date:
-    """The last day with orders in a home: the default night.
+def known_days(lake: Lake) -> tuple[date, date]:
+    """First and last day with orders in a home; the last is the default night.
 
     Raises:
         HistoryError: no order was ingested yet.
     """
     with lake.connect() as con:
-        row = con.execute(f"SELECT max(demand_day) FROM ({lake.select('demand_changes')})").fetchone()
-    if row is None or row[0] is None:
+        first, last = con.execute(
+            f"SELECT min(demand_day), max(demand_day) FROM ({lake.select('demand_changes')})"
+        ).fetchall()[0]
+    if first is None:
         raise HistoryError(f"{lake.home}: no order was ingested yet; drop order files and run again")
-    day: date = row[0]
-    return day
+    return first, last

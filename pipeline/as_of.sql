@@ -2,27 +2,54 @@
 -- Variables: as_of (DATE), by_location (BOOLEAN). Reads the lake's ledgers, attached under lake_<table>.
 -- Every view below is declared in tables.py (layer "state") or is a lake table cut to the night.
 
--- grain: one version of one order line; the newest known
+-- grain: one version of one order line; the newest known. Corrected lines are few, so they are set against all lines
+-- rather than all lines sorted by version.
 CREATE VIEW order_lines AS
-SELECT * FROM lake_order_lines
-WHERE known_on <= getvariable('as_of')
-QUALIFY row_number() OVER (PARTITION BY source, order_id, item_id, line_no ORDER BY version DESC) = 1;
+SELECT lines.*
+FROM lake_order_lines AS lines
+ANTI JOIN (
+    SELECT older.source, older.order_id, older.item_id, older.line_no, older.version
+    FROM lake_order_lines AS older
+    INNER JOIN lake_order_lines AS newer USING (source, order_id, item_id, line_no)
+    WHERE
+        newer.version > 1
+        AND newer.version > older.version
+        AND newer.known_on <= getvariable('as_of')
+        AND older.known_on <= getvariable('as_of')
+) USING (source, order_id, item_id, line_no, version)
+WHERE known_on <= getvariable('as_of');
 
 -- grain: item × location × day
 CREATE TABLE demand_daily AS
+WITH known AS (
+    SELECT
+        item_id,
+        CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
+        demand_day AS day,
+        greatest(sum(units), 0)::BIGINT AS units,
+        greatest(sum(units) FILTER (reason IN ('sale', 'correction')), 0)::BIGINT AS units_gross,
+        greatest(sum(lines), 0)::BIGINT AS lines,
+        greatest(sum(revenue), 0)::DECIMAL(38, 4) AS revenue,
+        greatest(sum(revenue) FILTER (reason IN ('sale', 'correction')), 0)::DECIMAL(38, 4) AS revenue_gross
+    FROM lake_demand_changes
+    WHERE known_on <= getvariable('as_of') AND demand_day <= getvariable('as_of')
+    GROUP BY ALL
+    HAVING sum(units) FILTER (reason IN ('sale', 'correction')) > 0
+),
+
+sale_days AS (
+    SELECT item_id || chr(31) || location AS series, day - DATE '1970-01-01' AS day, units FROM known WHERE units > 0
+)
+
 SELECT
-    item_id,
-    CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
-    demand_day AS day,
-    greatest(sum(units), 0)::BIGINT AS units,
-    greatest(sum(units) FILTER (reason IN ('sale', 'correction')), 0)::BIGINT AS units_gross,
-    greatest(sum(lines), 0)::BIGINT AS lines,
-    greatest(sum(revenue), 0)::DECIMAL(38, 4) AS revenue,
-    greatest(sum(revenue) FILTER (reason IN ('sale', 'correction')), 0)::DECIMAL(38, 4) AS revenue_gross
-FROM lake_demand_changes
-WHERE known_on <= getvariable('as_of') AND demand_day <= getvariable('as_of')
-GROUP BY ALL
-HAVING sum(units) FILTER (reason IN ('sale', 'correction')) > 0
+    known.*,
+    coalesce(known.units > caps.cap, false) AS is_outlier,
+    coalesce(least(known.units, caps.cap), known.units)::BIGINT AS units_winsorised
+FROM known
+LEFT JOIN outlier_caps('sale_days') AS caps
+    ON
+        known.item_id || chr(31) || known.location = caps.series
+        AND known.day - DATE '1970-01-01' = caps.day
 ORDER BY ALL;
 
 -- grain: day, from the first order to the night
@@ -31,21 +58,44 @@ WITH days AS (
     SELECT unnest(generate_series(min(day), getvariable('as_of')::TIMESTAMP, INTERVAL 1 DAY))::DATE AS day
     FROM demand_daily
 ),
+
 sold AS (
     SELECT day, sum(units)::BIGINT AS units, sum(lines)::BIGINT AS lines FROM demand_daily GROUP BY day
 ),
+
 filled AS (
     SELECT day, coalesce(units, 0) AS units, coalesce(lines, 0) AS lines FROM days LEFT JOIN sold USING (day)
+),
+
+-- what a day on which the shop sells looks like, over the half year before: longer than any closure
+compared AS (
+    SELECT
+        *,
+        coalesce(median(nullif(lines, 0)) OVER half_year, 0) AS usual_lines,
+        median(nullif(lines, 0)) OVER same_weekday AS weekday_lines,
+        max(lines) OVER same_weekday AS weekday_most,
+        count(*) OVER same_weekday AS weekdays
+    FROM filled
+    WINDOW
+        half_year AS (ORDER BY day RANGE BETWEEN INTERVAL 182 DAY PRECEDING AND CURRENT ROW),
+        same_weekday AS (
+            PARTITION BY isodow(day) ORDER BY day RANGE BETWEEN INTERVAL 55 DAY PRECEDING AND CURRENT ROW
+        )
 )
+
 SELECT
     day,
     units,
     lines,
-    -- a shop that sells at least 20 order lines on a typical open day does not have a zero day by chance
-    lines = 0 AND coalesce(
-        median(nullif(lines, 0)) OVER (ORDER BY day ROWS BETWEEN 56 PRECEDING AND CURRENT ROW), 0
-    ) >= 20 AS is_closed
-FROM filled
+    lines = 0
+    AND (
+        -- a shop that sells at least 20 order lines on a usual day has no day without one by chance, unless this
+        -- weekday is one on which it hardly sells
+        (usual_lines >= 20 AND coalesce(weekday_lines, usual_lines) >= 5)
+        -- nor does a smaller one have the same weekday empty for weeks
+        OR (weekday_most = 0 AND weekdays >= 4 AND usual_lines * weekdays >= 20)
+    ) AS is_closed
+FROM compared
 ORDER BY day;
 
 -- grain: item
@@ -55,6 +105,8 @@ WITH seen AS (
     FROM lake_item_sightings
     WHERE known_on <= getvariable('as_of')
     GROUP BY ALL
+    -- a correction takes a sighting back
+    HAVING origin = 'master' OR sum(lines) > 0
 ),
 texts AS (
     SELECT item_id, item_text
@@ -123,7 +175,11 @@ GROUP BY ALL;
 CREATE VIEW calendar_occurrences AS
 SELECT country, event, name, kind, starts_on, ends_on, announced_on
 FROM lake_calendar_occurrences
-WHERE announced_on IS NULL OR announced_on <= getvariable('as_of');
+WHERE
+    (announced_on IS NULL OR announced_on <= getvariable('as_of'))
+    -- 400 days beyond the days of calendar_daily: what days_to and days_since look at
+    AND starts_on >= (SELECT make_date(year(min(day)) - 1, 1, 1) - 400 FROM shop_days)
+    AND starts_on <= make_date(year(getvariable('as_of')) + 2, 12, 31) + 400;
 
 -- grain: country × day
 CREATE VIEW calendar_daily AS

@@ -57,15 +57,19 @@ def init(
     orders: Annotated[
         Path | None, typer.Option(help="Folder of the order files, for examples that do not carry their own.")
     ] = None,
-    small: Annotated[bool, typer.Option("--small", help="A small generated shop, for a first look and for CI.")] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="A small generated shop, for a first look and for CI.")
+    ] = False,
 ) -> None:
     """Make a home: settings, drop folder and, for an example, its orders."""
-    from pipeline.examples.homes import init_home
+    from pipeline.examples.homes import SMALL_SHOP, init_home
 
-    report = init_home(home_folder(home), example.value if example else None, orders=orders, small=small)
-    console = Console()
-    console.print(f"Home made in {report.home}: settings in almanac.yaml, order files in {report.folder}.", soft_wrap=True)
-    console.print(f"Next: almanac run --home {report.home}", soft_wrap=True)
+    report = init_home(
+        home_folder(home), example.value if example else None, orders=orders, shop=SMALL_SHOP if small else None
+    )
+    print(f"Home made in {report.home}: settings in almanac.yaml, {len(report.files)} files in its drop folder.")
+    night = f" --as-of {report.as_of}" if report.as_of else ""
+    print(f"Next: almanac run --home {report.home}{night}")
 
 
 @app.command(epilog="Example: `almanac run --home shop --as-of 2017-11-26`")
@@ -73,7 +77,9 @@ def run(
     home: _HomeOption = None,
     as_of: Annotated[
         datetime | None,
-        typer.Option("--as-of", formats=["%Y-%m-%d"], help="The night: last day known. Default: the last day with orders."),
+        typer.Option(
+            "--as-of", formats=["%Y-%m-%d"], help="The night: last day known. Default: the last day with orders."
+        ),
     ] = None,
 ) -> None:
     """Run one night: ingest, validate, clean, enrich, train, backtest, forecast, publish."""
@@ -90,7 +96,9 @@ def backtest(
     home: _HomeOption = None,
     as_of: Annotated[
         datetime | None,
-        typer.Option("--as-of", formats=["%Y-%m-%d"], help="The night before which origins lie. Default: the last known."),
+        typer.Option(
+            "--as-of", formats=["%Y-%m-%d"], help="The night before which origins lie. Default: the last known."
+        ),
     ] = None,
 ) -> None:
     """Score the model and the baselines at rolling origins before a night."""

@@ -46,9 +46,7 @@ def examine(home: Path) -> list[Finding]:
     return findings
 
 
-def _guarded(
-    check: Callable[[Path, Settings], Iterator[Finding]], home: Path, settings: Settings
-) -> Iterator[Finding]:
+def _guarded(check: Callable[[Path, Settings], Iterator[Finding]], home: Path, settings: Settings) -> Iterator[Finding]:
     try:
         yield from check(home, settings)
     except AlmanacError as error:
@@ -110,7 +108,7 @@ def _lake(home: Path, settings: Settings) -> Iterator[Finding]:
     yield Finding("lake", "ok", f"{deliveries} deliveries, {len(nights)} nights, the newest {newest}")
 
 
-def _warehouse(home: Path, settings: Settings) -> Iterator[Finding]:
+def _warehouse(home: Path, _: Settings) -> Iterator[Finding]:
     from pipeline.publishing.publish import published_file
 
     file = published_file(home)

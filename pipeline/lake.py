@@ -11,6 +11,7 @@ to a temporary folder of the lake, synced, and renamed; a killed run leaves what
 import errno
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,9 @@ from pipeline.tables import TABLES, Table, lake_tables
 
 COMPRESSION: Final = "zstd"
 _SCRATCH = ".scratch"
+_OWNER = f"{quote(socket.gethostname(), safe='')}-"
 _SYNCED_ALONE = 16
+"""Files up to which each is synced by itself; beyond, syncing the disks once is faster."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class Lake:
             for folder in sorted(folders)
         ]
 
+    def count(self, table: str) -> int:
+        """Rows of a table, read from the files' footers."""
+        return sum(_rows(file) for file in self.folder(table).glob("**/*.parquet"))
+
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection in memory that spills to the lake's scratch folder."""
@@ -93,13 +100,23 @@ class Lake:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A temporary folder on the lake's own disk, so that a rename out of it is atomic."""
-        folder = self.root / _SCRATCH / uuid.uuid4().hex
+        folder = self.root / _SCRATCH / f"{_OWNER}{os.getpid()}-{uuid.uuid4().hex}"
         with _disk_full_named(self.root):
             folder.mkdir(parents=True)
             try:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove the temporary folders of killed runs; for the start of a run. Returns how many there were.
+
+        Folders of processes that live, and of other machines on a shared home, stay.
+        """
+        left = [folder for folder in (self.root / _SCRATCH).glob(f"{_OWNER}*") if not _is_alive(folder.name)]
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(left)
 
     def attach(self, con: duckdb.DuckDBPyConnection, *tables: str) -> None:
         """Make lake tables readable on a connection, each as a view of its name (all tables by default)."""
@@ -127,6 +144,11 @@ class Lake:
         """Remove a part from every partition: what a killed run left of work that will be done again."""
         for path in self._files(table, part):
             _remove(path)
+
+    def adopt(self, other: "Lake", table: str) -> None:
+        """Move all parts of a table out of another lake on the same disk, replacing those of the same names."""
+        parts = sorted(other.folder(table).glob("**/*.parquet"))
+        _replace_files({self.folder(table) / part.relative_to(other.folder(table)): part for part in parts})
 
     def _files(self, table: str, part: str) -> list[Path]:
         return sorted(self.folder(table).glob("/".join(["*"] * len(TABLES[table].partition) + [f"{part}.parquet"])))
@@ -285,6 +307,17 @@ def _stored(declared: Table) -> tuple[str, ...]:
     return tuple(name for name in declared.column_names if name not in declared.partition)
 
 
+def _is_alive(scratch: str) -> bool:
+    """Whether the process that made a scratch folder of this machine still runs."""
+    try:
+        os.kill(int(scratch.removeprefix(_OWNER).partition("-")[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _rows(file: Path) -> int:
     return int(pq.read_metadata(file).num_rows)
 
@@ -336,7 +369,9 @@ def _disk_full_named(root: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, duckdb.Error) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        # the last is DuckDB's word for a spill that finds no room
+        full = ("No space left", "max_temp_directory_size")
+        if getattr(error, "errno", None) == errno.ENOSPC or any(words in str(error) for words in full):
             raise DiskFullError(
                 f"{root}: the disk is full; free some space and run again (what stood before still stands)"
             ) from error

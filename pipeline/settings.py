@@ -165,6 +165,12 @@ class BacktestSettings(Closed):
     every_days: int = Field(default=28, ge=1, description="Days between origins.")
     horizon_days: int = Field(default=28, ge=7, description="Days scored after each origin.")
     on: tuple[date, ...] = Field(default=(), description="Explicit origins; overrides `origins` and `every_days`.")
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Most seconds of training per origin; default: training.max_seconds. Fewer than the night's own "
+        "training score a lesser model than the night forecasts with.",
+    )
     max_items: int = Field(
         default=2000,
         ge=10,

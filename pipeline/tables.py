@@ -541,6 +541,8 @@ _TABLES = (
             lines | BIGINT | order lines
             revenue | DECIMAL(38,4) | revenue in the shop's currency, less what was cancelled
             revenue_gross | DECIMAL(38,4) | revenue in the shop's currency, cancelled orders included
+            is_outlier | BOOLEAN | far above what the item sells on its own days, on days near by, and on the shop's busy days: most often one bulk order
+            units_winsorised | BIGINT | units, an outlier cut to what the item would sell at most: for training and scaling only
         """),
     ),
     Table(

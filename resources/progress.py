@@ -12,7 +12,7 @@ _EVERY_SECONDS = 15.0
 _log = logging.getLogger("almanac.progress")
 
 
-@dataclass
+@dataclass(eq=False)
 class ProgressReporter:
     """Shows `(what, done, of)` calls; the same object serves one run from start to end.
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 
 from pipeline.models.base import Fitted
 from pipeline.tracking.plots import ItemPlot, draw
@@ -67,16 +68,16 @@ class TrainingRun:
         self.tags["data_snapshot"] = snapshot
         self._log_metrics({f"data/{table}_rows": [(0, float(count))] for table, count in rows.items()})
 
-    def log_scores(self, scores: pd.DataFrame) -> None:
+    def log_scores(self, scores: pa.Table) -> None:
         """Log backtest scores: pooled ones as metrics `backtest/<model>/<metric>`, all slices as CSV.
 
         Args:
             scores: rows of `backtest_scores`.
         """
-        pooled = [row for row in scores.to_dict("records") if row["origin"] == "all" and row["slice"] == "all"]
+        pooled = [row for row in scores.to_pylist() if row["origin"] == "all" and row["slice"] == "all"]
         self._log_metrics({f"backtest/{row['model']}/{row['metric']}": [(0, row["score"])] for row in pooled})
         with self._artifact("backtest_scores.csv", "backtest") as file:
-            scores.to_csv(file, index=False)
+            pyarrow.csv.write_csv(scores, file)
 
     def log_plots(self, plots: Sequence[ItemPlot]) -> None:
         """Log plots of a few items as PNG."""

@@ -20,7 +20,7 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-SLOW_FIXTURES = frozenset({"real_orders"})
+SLOW_FIXTURES = frozenset({"real_orders", "night_home"})
 """Fixtures that take more than a moment; others are added here as they are written."""
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -94,6 +94,28 @@ def real_orders() -> Path:
     if not REAL_ORDERS.is_dir():
         pytest.skip(f"no real orders: {REAL_ORDERS} is missing (see the README of data/sources)")
     return REAL_ORDERS
+
+
+@pytest.fixture(scope="session")
+def night() -> date:
+    """The night of `night_home`."""
+    return date(2023, 1, 31)
+
+
+@pytest.fixture(scope="session")
+def night_shop() -> GeneratedShop:
+    """The shop of `night_home`, with the truth about it."""
+    return generate(ShopSpec(seed=5, first_day=date(2022, 1, 1), days=420, items=40, lines_per_day=120))
+
+
+@pytest.fixture(scope="session")
+def night_home(make_home: MakeHome, night_shop: GeneratedShop, night: date) -> Path:
+    """A home after one night through the command line, run once for all; tests leave it as they found it."""
+    from pipeline.cli import main
+
+    home = make_home(night_shop, forms=("csv", "csv.gz"), forecast={"horizon_days": 91})
+    assert main(["run", "--home", str(home), "--as-of", night.isoformat()]) == 0
+    return home
 
 
 def write_settings(home: Path, **sections: object) -> None:

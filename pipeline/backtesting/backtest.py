@@ -95,7 +95,8 @@ def run_backtest(
     Raises:
         HistoryError: nothing was known on the night, or not one origin is possible.
     """
-    make = make or _registry()
+    from pipeline.models import registry
+
     models = (MODEL, *(name for name in settings.backtest.baselines if name != MODEL))
     by_location = settings.shop.by_location
     with as_of_view(lake, as_of, by_location=by_location) as night:
@@ -104,7 +105,7 @@ def run_backtest(
         raise plan.too_little(settings, plan.skipped)
 
     store = Store(workdir / "origins")
-    work = OriginWork(settings, models, make, compute, store, progress, len(plan.origins))
+    work = OriginWork(_budgeted(settings), models, make or registry.make, compute, store, lake.home, progress, len(plan.origins))
     skipped = dict(plan.skipped)
     done: list[OriginForecasts] = []
     for number, origin in enumerate(plan.origins):
@@ -148,6 +149,14 @@ def run_backtest(
     )
 
 
+def _budgeted(settings: Settings) -> Settings:
+    """The settings with the training budget of one origin."""
+    seconds = settings.backtest.max_seconds
+    if seconds is None:
+        return settings
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"max_seconds": seconds})})
+
+
 def _scores(
     night: AsOfView, settings: Settings, done: Sequence[OriginForecasts], models: Sequence[str], store: Store
 ) -> pd.DataFrame:
@@ -178,9 +187,3 @@ def _actuals(night: AsOfView, series: OriginSeries, horizon: int) -> Array:
     mine = at >= 0
     came[at[mine], found["horizon_days"][mine] - 1] = found["units"][mine]
     return came
-
-
-def _registry() -> Maker:
-    from pipeline.models import registry
-
-    return registry.make

@@ -45,6 +45,7 @@ class OriginWork:
         make: makes a forecaster by name.
         compute: what they may use of the machine.
         store: forecasts already made.
+        home: folder of the home, which a relative language model is relative to.
         progress: told (what, done, of).
         origins: number of origins, for the progress.
     """
@@ -54,6 +55,7 @@ class OriginWork:
     make: Maker
     compute: Compute
     store: Store
+    home: Path
     progress: Progress
     origins: int
 
@@ -69,7 +71,9 @@ class OriginWork:
         """
         from pipeline.training.panel import build_panel
 
-        panel = build_panel(view, self.settings, horizon=self.settings.backtest.horizon_days)
+        # the horizon the night trains for: a model trained for fewer days would be another model
+        horizon = max(self.settings.backtest.horizon_days, self.settings.forecast.horizon_days)
+        panel = build_panel(view, self.settings, horizon=horizon, home=self.home)
         rows = scored_rows(panel, self.settings.backtest)
         if not len(rows):
             raise HistoryError(

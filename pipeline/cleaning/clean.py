@@ -5,9 +5,9 @@ earlier deliveries left. It writes `order_lines`, `netted_lines`, `demand_change
 named after the delivery, and `cleaning_report` last: a killed run is begun again at the delivery it was in.
 
 The ledgers do not depend on how the same lines are cut into deliveries, as long as the deliveries come in the order of
-what they make known. Three things do depend on it: a line whose corrected version was cleaned before it counts no
-more; a cancellation that was cleaned before its order is netted when the order comes, on what is left then; and item
-master data tells kinds of lines (fuel, coupons) only for lines that are cleaned after it was ingested.
+what they make known. Two things do depend on it: a cancellation (or a correction) that was cleaned before its order is
+netted when the order comes, on what is left then; and item master data tells kinds of lines (fuel, coupons) only for
+lines that are cleaned after it was ingested.
 """
 
 import time
@@ -117,7 +117,11 @@ def _clean_delivery(
     with lake.connect() as con:
         _prepare(con, settings, mappings, delivery)
         lake.attach(con, "raw_order_lines", "quarantined_order_lines", "raw_items", "netted_lines")
-        con.execute(f"CREATE TEMP VIEW state_lines AS {lake.select('order_lines')}")
+        # a view lists its files when it is read: this delivery's own stand among them by then
+        con.execute(
+            f"CREATE TEMP VIEW state_lines AS FROM ({lake.select('order_lines')}) "
+            "WHERE file_hash <> getvariable('file_hash')"
+        )
         if delivery.content == "items":
             con.execute(_SQL["delivery_lines"])
             make_text_table(con, "item_texts", f"SELECT item_text FROM raw_items WHERE file_hash = {sql_text(part)}")
@@ -134,7 +138,7 @@ def _clean_delivery(
         if delivery.content == "orders":
             lake.write_partitions(con, "netted_lines", _SQL["netted_lines"], part)
             lake.write_partitions(con, "demand_changes", _SQL["demand_changes"], part)
-            texts = "SELECT item_text FROM own_lines UNION ALL SELECT old.item_text FROM corrections"
+            texts = "SELECT item_text FROM own_lines UNION ALL SELECT item_text FROM version_nights"
             make_text_table(con, "item_texts", texts)
             lake.write_partitions(con, "item_sightings", _SQL["item_sightings"], part)
         lake.write(con, "cleaning_report", {"file_hash": part}, _SQL["cleaning_report"])

@@ -1,6 +1,6 @@
 -- What cleaning did with a delivery, counted by reason.
 -- grain: measure
--- Reads own_lines, stale_lines, corrections, netting_lines, matches; variables file_hash, source.
+-- Reads own_lines, overtaken_lines, stale_lines, corrections, netting_lines, matches; variables file_hash, source.
 WITH netted AS (
     SELECT cancellation, sum(units)::BIGINT AS units FROM matches GROUP BY cancellation
 ),
@@ -8,7 +8,7 @@ WITH netted AS (
 cancelling AS (
     SELECT greatest(-own_lines.quantity, 0) AS units, coalesce(netted.units, 0) AS netted
     FROM own_lines
-    ANTI JOIN stale_lines USING (file_hash, line)
+    ANTI JOIN overtaken_lines USING (file_hash, line)
     LEFT JOIN netting_lines AS lines
         ON
             own_lines.line = lines.line

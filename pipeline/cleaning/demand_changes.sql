@@ -1,27 +1,25 @@
 -- What this delivery changes about demand.
 -- grain: item × location × demand day × reason × day on which it became known
--- Reads own_lines, stale_lines, corrections, netting_lines, matches; macro line_revenue.
+-- Reads own_lines, line_versions, version_nights, netting_lines, matches; macro line_revenue.
 WITH sales AS (
     SELECT item_id, location, demand_day, 'sale' AS reason, quantity, 1 AS lines, unit_price, currency, known_on
     FROM own_lines
-    ANTI JOIN stale_lines USING (file_hash, line)
-    ANTI JOIN corrections USING (file_hash, line)
+    ANTI JOIN line_versions USING (source, order_id, item_id, line_no)
     WHERE kind = 'sale'
 ),
 
-taken_back AS (
-    SELECT
-        item_id, old.location, old.demand_day, 'correction', -old.quantity, -1, old.unit_price, old.currency,
-        greatest(known_on, old.known_on)
-    FROM corrections
-    WHERE old.kind = 'sale'
-),
-
+-- a version counts from the night that sees it first until the one that sees its correction
 corrected AS (
     SELECT
-        item_id, location, demand_day, 'correction', quantity, 1, unit_price, currency, greatest(known_on, old.known_on)
-    FROM corrections
+        item_id, location, demand_day, CASE WHEN is_first THEN 'sale' ELSE 'correction' END AS reason, sign * quantity,
+        sign, unit_price, currency, seen_from
+    FROM version_nights
     WHERE kind = 'sale'
+    UNION ALL
+    SELECT
+        item_id, location, demand_day, 'correction', -sign * quantity, -sign, unit_price, currency, seen_until
+    FROM version_nights
+    WHERE kind = 'sale' AND seen_until IS NOT NULL
 ),
 
 -- a cancellation takes back units of the order's day, at the order's price
@@ -36,8 +34,6 @@ netted AS (
 
 changes AS (
     SELECT * FROM sales
-    UNION ALL
-    SELECT * FROM taken_back
     UNION ALL
     SELECT * FROM corrected
     UNION ALL

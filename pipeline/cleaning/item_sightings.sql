@@ -1,16 +1,20 @@
 -- Which text and category each item was sold with.
 -- grain: item × text × category × day on which it became known
--- Reads own_lines, stale_lines, corrections, item_texts. Only sales count: the texts of write-offs and free lines are
--- remarks ("?", "damages", "check", "sold as set on dotcom"), not descriptions.
+-- Reads own_lines, line_versions, version_nights, item_texts. Only sales count: the texts of write-offs and free lines
+-- are remarks ("?", "damages", "check", "sold as set on dotcom"), not descriptions.
 WITH seen AS (
     SELECT item_id, item_text, category, 1 AS lines, known_on
     FROM own_lines
-    ANTI JOIN stale_lines USING (file_hash, line)
+    ANTI JOIN line_versions USING (source, order_id, item_id, line_no)
     WHERE kind = 'sale'
     UNION ALL
-    SELECT item_id, old.item_text, old.category, -1, greatest(known_on, old.known_on)
-    FROM corrections
-    WHERE old.kind = 'sale'
+    SELECT item_id, item_text, category, sign, seen_from
+    FROM version_nights
+    WHERE kind = 'sale'
+    UNION ALL
+    SELECT item_id, item_text, category, -sign, seen_until
+    FROM version_nights
+    WHERE kind = 'sale' AND seen_until IS NOT NULL
 )
 
 SELECT

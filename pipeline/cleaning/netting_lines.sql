@@ -1,6 +1,6 @@
 -- The lines among which cancellations and returns look for the order they cancel: only groups (customer and item) in
 -- which this delivery changes something, and only as far back as netting looks.
--- Reads own_lines, state_lines, corrections, stale_lines, later_versions, netted_lines; variable look_back_days.
+-- Reads own_lines, state_lines, corrections, overtaken_lines, netted_lines; variables own_since, look_back_days.
 
 -- grain: group of lines that may cancel each other. Without a customer only an order of the same item, place, price and
 -- quantity can be meant.
@@ -21,7 +21,7 @@ CREATE TEMP MACRO netting_units(kind, quantity) AS
 -- grain: group × reason to look at it
 CREATE TEMP TABLE touched AS
 WITH own AS (
-    SELECT * FROM own_lines ANTI JOIN stale_lines USING (file_hash, line)
+    SELECT * FROM own_lines ANTI JOIN overtaken_lines USING (file_hash, line)
 ),
 
 -- cancellations known before this delivery that are younger than its oldest order: that order came late
@@ -60,11 +60,15 @@ WITH candidates AS (
     SELECT *, false AS is_new
     FROM state_lines
     ANTI JOIN (
-        -- one row per corrected line is enough: of a line's versions only the newest takes part
+        -- of a line's versions only the newest takes part
         SELECT old.source, old.order_id, old.item_id, old.line_no, old.version
         FROM state_lines AS old
-        INNER JOIN later_versions AS later USING (source, order_id, item_id, line_no)
-        WHERE old.known_on >= getvariable('netting_since') AND old.version < later.version
+        INNER JOIN state_lines AS later USING (source, order_id, item_id, line_no)
+        WHERE
+            old.known_on >= getvariable('netting_since')
+            AND later.known_on >= getvariable('netting_since')
+            AND later.version > 1
+            AND old.version < later.version
     ) USING (source, order_id, item_id, line_no, version)
     WHERE
         known_on >= getvariable('netting_since')
@@ -73,7 +77,7 @@ WITH candidates AS (
     UNION ALL
     SELECT *, true AS is_new
     FROM own_lines
-    ANTI JOIN stale_lines USING (file_hash, line)
+    ANTI JOIN overtaken_lines USING (file_hash, line)
     WHERE netting_units(kind, quantity) <> 0 OR version > 1
 ),
 

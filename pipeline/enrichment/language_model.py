@@ -93,7 +93,12 @@ class LanguageModel:
         return int(self.network.config.get_text_config().hidden_size)
 
     def encode(self, texts: Sequence[str], *, progress: Progress = silent) -> Encoded:
-        """Vectors of texts, in their order; encoded by length, so that short texts are not padded to long ones."""
+        """Vectors of texts, in their order.
+
+        A text's vector has the same bytes whatever it is encoded with, else the texts of later deliveries would reach
+        those of an earlier night: every batch holds texts of one length, and is filled up to the batch size, so that
+        what the hardware computes for a text depends on the text alone.
+        """
         import torch
 
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
@@ -102,18 +107,22 @@ class LanguageModel:
         read = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         plain = [token for ids in read for token in ids if token not in special]
-        order = sorted(range(len(texts)), key=lambda index: (len(read[index]), texts[index]))
-        with torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
-                rows = order[start : start + self.batch_size]
-                batch = self.tokenizer.pad({"input_ids": [read[index] for index in rows]}, return_tensors="pt")
-                batch = {name: value.to(self.device) for name, value in batch.items()}
-                with torch.autocast(self.device, torch.bfloat16, enabled=self.mixed_precision):
-                    hidden = self.network(**batch).last_hidden_state.float()
-                mask = batch["attention_mask"].unsqueeze(-1).float()
-                mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
-                vectors[rows] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-                progress("encode texts", min(start + self.batch_size, len(order)), len(order))
+        by_length: dict[int, list[int]] = {}
+        for index, ids in enumerate(read):
+            by_length.setdefault(len(ids), []).append(index)
+        by_length.pop(0, None)  # a text without any token stays a vector of zeros
+        done = 0
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.mixed_precision):
+            for _, rows in sorted(by_length.items()):
+                for start in range(0, len(rows), self.batch_size):
+                    batch = rows[start : start + self.batch_size]
+                    filled = (batch * self.batch_size)[: self.batch_size]
+                    ids = torch.tensor([read[index] for index in filled], device=self.device)
+                    hidden = self.network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
+                    mean = torch.nn.functional.normalize(hidden.mean(dim=1), dim=1)
+                    vectors[batch] = mean[: len(batch)].cpu().numpy()
+                    done += len(batch)
+                    progress("encode texts", done, len(texts))
         return Encoded(vectors, len(plain), plain.count(self.tokenizer.unk_token_id))
 
 
@@ -182,10 +191,6 @@ def load_language_model(
             f"{found.path}: model.safetensors lacks {len(missing)} weights that config.json asks for "
             f"({', '.join(missing[:3])}, …), which would be random; fetch the folder again, or {_WAY_OUT}"
         )
-    if tokenizer.pad_token_id is None:
-        # decoders have no padding token; it is masked, so any known one will do
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    tokenizer.padding_side = "right"
     longest = getattr(network.config.get_text_config(), "max_position_embeddings", None) or settings.max_tokens
     return LanguageModel(
         model_id=found.model_id,

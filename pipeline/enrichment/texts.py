@@ -91,7 +91,7 @@ def encode_items(
     tokens = unknown = 0
     if waiting:
         model = load_language_model(settings.language_model, compute, home=lake.home)
-        # like lengths together: less padding, and batches of an even pace for the progress
+        # like lengths together: the model fills up one batch per length (see `LanguageModel.encode`)
         waiting.sort(key=lambda pair: (len(pair[0]), pair[1]))
         for first in range(0, len(waiting), _TEXTS_PER_BATCH):
             chunk = waiting[first : first + _TEXTS_PER_BATCH]

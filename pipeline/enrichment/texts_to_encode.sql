@@ -24,6 +24,7 @@ counted AS (
 
 ranked AS (
     SELECT
+        item_id,
         item_text,
         origin,
         lines_by_then,
@@ -34,7 +35,11 @@ ranked AS (
 needed AS (
     SELECT DISTINCT item_text, left(sha256(item_text), 32) AS text_hash
     FROM ranked
-    WHERE origin = 'master' OR lines_by_then >= most_by_then
+    WHERE
+        origin = 'master'
+        OR lines_by_then >= most_by_then
+        -- corrections took lines back: another text may have come first then
+        OR item_id IN (SELECT item_id FROM seen WHERE lines < 0)
 )
 
 SELECT

@@ -109,7 +109,7 @@ def make_forecasts(
         lake.stream("forecasts", partition, part) as write_days,
         lake.stream("forecast_totals", partition, part) as write_totals,
     ):
-        for panel in _panels(view, settings, series):
+        for panel in _panels(view, lake, settings, series):
             answer = _checked(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
@@ -166,12 +166,13 @@ def active_series(view: AsOfView, active_days: int) -> list[tuple[str, str]]:
     return [(item, location) for item, location in found]
 
 
-def _panels(view: AsOfView, settings: Settings, series: list[tuple[str, str]]) -> Iterator[Panel]:
+def _panels(view: AsOfView, lake: Lake, settings: Settings, series: list[tuple[str, str]]) -> Iterator[Panel]:
     """The series' panels, one per slice."""
     from pipeline.training.panel import build_panel
 
     for start in range(0, len(series), SLICE):
-        yield build_panel(view, settings, horizon=settings.forecast.horizon_days, series=series[start : start + SLICE])
+        chosen = series[start : start + SLICE]
+        yield build_panel(view, settings, horizon=settings.forecast.horizon_days, series=chosen, home=lake.home)
 
 
 def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -> Forecast:

@@ -99,9 +99,20 @@ class TrainingReport:
 class Fitted(Protocol):
     """A fitted forecaster."""
 
-    name: str
-    dependence: Dependence
-    report: TrainingReport
+    @property
+    def name(self) -> str:
+        """Name of the forecaster, as in the registry."""
+        ...
+
+    @property
+    def dependence(self) -> Dependence:
+        """How the days and items of its forecasts move together."""
+        ...
+
+    @property
+    def report(self) -> TrainingReport:
+        """What its training did."""
+        ...
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Forecast `horizon` days after the panel's night, for all its series.
@@ -122,7 +133,10 @@ class Fitted(Protocol):
 class Forecaster(Protocol):
     """A way to forecast, with its settings."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the forecaster, as in the registry."""
+        ...
 
     def fit(self, panel: Panel, *, folder: Path, compute: Compute, progress: Progress = silent) -> Fitted:
         """Fit on all history of the panel.

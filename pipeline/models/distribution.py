@@ -55,6 +55,16 @@ class HurdleLogNormal:
         sigma = _SIGMA_LOW + functional.softplus(head[..., 4:6])
         return cls(base_logit + head[..., 0], head[..., 1], mu, sigma.clamp(max=_SIGMA_HIGH), scale)
 
+    def double(self) -> "HurdleLogNormal":
+        """The same in double precision.
+
+        Forecasts are computed so and rounded once: in single precision MKL's erf differs in the last bit with what stands
+        beside a number, and a slice of rows must give the bytes of the whole.
+        """
+        return HurdleLogNormal(
+            self.hurdle.double(), self.weight.double(), self.mu.double(), self.sigma.double(), self.scale.double()
+        )
+
     def log_likelihood(self, units: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihood of the hurdle, and of units given a sale (zero where nothing was sold).
 
@@ -62,7 +72,7 @@ class HurdleLogNormal:
         mass below 1.5.
         """
         sold = units > 0
-        hurdle = -functional.binary_cross_entropy_with_logits(self.hurdle, sold.float(), reduction="none")
+        hurdle = torch.where(sold, functional.logsigmoid(self.hurdle), functional.logsigmoid(-self.hurdle))
         count = units.clamp(min=1.0)
         upper = self._standardise((count + 0.5) / self.scale)
         lower = self._standardise((count - 0.5) / self.scale)
@@ -96,7 +106,8 @@ class HurdleLogNormal:
         excess = self.scale.unsqueeze(-1) * upper - exact * torch.special.ndtr(distance)
         weight = torch.sigmoid(self.weight)
         total = total + (weight * excess[..., 0] + (1 - weight) * excess[..., 1]).clamp(min=0.0)
-        return torch.sigmoid(self.hurdle) * total
+        mean: Tensor = torch.sigmoid(self.hurdle) * total
+        return mean
 
     def quantiles(self, levels: Tensor, *, whole: bool = True) -> Tensor:
         """Quantiles at (Q,) rising levels, (…, Q), non-crossing.
@@ -107,6 +118,7 @@ class HurdleLogNormal:
                 whole units, for drawing sample paths.
         """
         no_sale = torch.sigmoid(-self.hurdle).unsqueeze(-1)
+        levels = levels.to(no_sale)
         given_sale = ((levels - no_sale) / (1 - no_sale)).clamp(1e-6, 1 - 1e-6)
         score = torch.special.ndtri(given_sale)
         # the mixture's quantile lies between those of its components
@@ -128,7 +140,8 @@ class HurdleLogNormal:
     def normal_scores(self, units: Tensor, uniform: Tensor) -> Tensor:
         """Randomised PIT of whole units, as standard normal scores: standard normal when the forecast is calibrated."""
         upper, lower = self.cdf(units), self.cdf(units - 1)
-        return torch.special.ndtri((lower + uniform * (upper - lower)).clamp(1e-4, 1 - 1e-4))
+        scores: Tensor = torch.special.ndtri((lower + uniform * (upper - lower)).clamp(1e-4, 1 - 1e-4))
+        return scores
 
     def _standardise(self, ratio: Tensor) -> Tensor:
         return (torch.log(ratio).unsqueeze(-1) - self.mu) / self.sigma
@@ -136,4 +149,5 @@ class HurdleLogNormal:
     def _mixture(self, score: Tensor) -> Tensor:
         weight = torch.sigmoid(self.weight)
         below = torch.special.ndtr(score)
-        return weight * below[..., 0] + (1 - weight) * below[..., 1]
+        mixed: Tensor = weight * below[..., 0] + (1 - weight) * below[..., 1]
+        return mixed

@@ -26,8 +26,11 @@ YEAR = 364
 
 _STEP_FIXED = 15
 _MIN_AGE = 7
+_AGE_DAYS = 182
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _YEAR_PHASE = "year_"
+_YEAR_AGO_DAYS = 56
+"""Days beyond a year from which the year-ago windows are on often enough in training to learn what they mean."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,43 @@ class FeatureSpec:
     @property
     def encoder_size(self) -> int:
         """Features per day of history."""
-        return 5 + 7 + len(self.calendar_names) + len(self.promotion_kinds)
+        return 5 + 7 + len(self.promotion_kinds)
 
     @property
     def step_size(self) -> int:
         """Features per day ahead."""
         return 7 + _STEP_FIXED + len(self.calendar_names) + len(self.promotion_kinds)
+
+    @classmethod
+    def learn(cls, panel: Panel, known_days: int, history_days: int) -> "FeatureSpec":
+        """What can be learned from the first `known_days` of a panel; level features are standardised later.
+
+        Left out are calendar features that were constant or hardly on in training: their weight stays untrained, and a
+        flag that is on for the first time in the forecast would meet it. Under a year of history the phase of the year
+        cannot be told from a trend, and a year-ago window is never on in training.
+        """
+        past, all_days = panel.calendar[:known_days], np.abs(panel.calendar).max(axis=0, initial=0)
+        over_a_year = known_days >= YEAR + _YEAR_AGO_DAYS
+        names = [
+            name
+            for index, name in enumerate(panel.calendar_names)
+            if np.ptp(past[:, index]) > 0
+            and np.abs(past[:, index]).max() >= 0.5 * all_days[index]
+            and name not in _WEEKDAYS
+            and (over_a_year or not name.startswith(_YEAR_PHASE))
+        ]
+        used = [panel.calendar_names.index(name) for name in names]
+        return cls(
+            history_days=history_days,
+            calendar_names=tuple(names),
+            promotion_kinds=panel.promotion_kinds,
+            category_names=panel.category_names,
+            text_size=int(panel.text.shape[1]),
+            year_ago=over_a_year,
+            levels=StandardScaler(np.zeros(LEVELS), np.ones(LEVELS)),
+            calendar=MinMaxScaler.fit(past[:, used]),
+            series=PerSeriesScaler(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -177,6 +211,26 @@ class Windows:
         counts = (days < known_days) & (self.closed[days.clamp(max=self.days + self.ahead - 1)] < 0.5)
         return self.units[rows.unsqueeze(1), inside], counts
 
+    def next_means(
+        self, rows: Tensor, nights: Tensor, next_days: tuple[int, ...], known_days: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Self-supervised targets: log1p of the mean of the next k days ÷ scale, at every day of the history.
+
+        Returns:
+            The (B, L, encoder_size) history, (B, L, K) targets, and (B, L, K) which of them count.
+        """
+        scale = self.scale(rows, nights)
+        days = nights.unsqueeze(1) + torch.arange(1 - self.spec.history_days, 1, device=self.device)
+        row, start = rows.unsqueeze(1), self.first_sold[rows].unsqueeze(1)
+        targets, counts = [], []
+        for k in next_days:
+            count = (days >= start) & (days + k < known_days)
+            at = torch.where(count, days, 0)
+            mean = (self.sum_units[row, torch.where(count, at + k + 1, 0)] - self.sum_units[row, at + 1]) / k
+            targets.append(torch.log1p((mean.float() / scale.unsqueeze(1)).clamp(min=0)))
+            counts.append(count)
+        return self._encoder(rows, nights, scale), torch.stack(targets, 2), torch.stack(counts, 2)
+
     def scale(self, rows: Tensor, nights: Tensor) -> Tensor:
         """Scale of each window's series as of its night, (B,)."""
         mean = self._mean(rows, nights, self.spec.series.days)
@@ -252,7 +306,8 @@ class Windows:
             torch.log(size),
             torch.log(variation),
             torch.log1p((nights - last).float()),
-            torch.log1p(age.float()),
+            # beyond half a year the age of most items is the date itself, which a network would learn by heart
+            torch.log1p(age.clamp(max=_AGE_DAYS).float()),
             torch.nan_to_num(price),
             month,
             quarter,
@@ -287,7 +342,8 @@ class Windows:
         units = self.units[at] * alive
         price = torch.nan_to_num(self.log_price[at] - self.log_price[rows, nights].unsqueeze(1)).clamp(-1.5, 1.5)
         own = torch.stack([torch.log1p(units / scale.unsqueeze(1)), (units > 0).float(), alive, price * alive], 2)
-        shop = torch.cat([self.closed.unsqueeze(1), self.weekday, self.calendar], 1)
+        # no calendar but week and closed days here: it would tell the date, and dates of one past year are learned by heart
+        shop = torch.cat([self.closed.unsqueeze(1), self.weekday], 1)
         return torch.cat([own, shop[inside], self.promotion[at]], 2)
 
     def _steps(
@@ -344,7 +400,7 @@ def _running(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _running_weekday(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(S, T) → (S, T + 7) running sums in steps of seven days; column t + 7 sums t, t − 7, …"""
+    """(S, T) → (S, T + 7) running sums in steps of seven days; column t + 7 sums days t, t − 7 and so on."""
     out = np.concatenate([np.zeros((values.shape[0], 7)), values], axis=1)
     for start in range(7):
         np.cumsum(out[:, start::7], axis=1, out=out[:, start::7])

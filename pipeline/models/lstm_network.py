@@ -37,6 +37,20 @@ class NetworkSizes:
         return asdict(self)
 
 
+class _SteadyLinear(nn.Linear):
+    """A linear layer whose answer for a row does not depend on where the row stands in the batch.
+
+    MKL sums a row in another order near the end of a block when layers are narrow (seen with 8 outputs: 5e-7 apart), and a
+    slice of rows must give the bytes of the whole. Forecasts sum in double precision and round once; training does not.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        if self.training or input.is_cuda:
+            return super().forward(input)
+        bias = None if self.bias is None else self.bias.double()
+        return nn.functional.linear(input.double(), self.weight.double(), bias).float()
+
+
 class Seq2Seq(nn.Module):
     """Encoder LSTM → decoder LSTM → hurdle-lognormal mixture per day."""
 
@@ -46,17 +60,17 @@ class Seq2Seq(nn.Module):
         self.sizes = sizes
         self.encoder = nn.LSTM(sizes.encoder, hidden, batch_first=True)
         self.decoder = nn.LSTM(sizes.step, hidden, batch_first=True)
-        self.levels = nn.Sequential(nn.Linear(LEVELS, hidden), nn.SiLU())
+        self.levels = nn.Sequential(_SteadyLinear(LEVELS, hidden), nn.SiLU())
         self.category = nn.Embedding(sizes.categories, sizes.category_hidden)
-        self.text = nn.Linear(sizes.text, sizes.text_hidden) if sizes.text else None
+        self.text = _SteadyLinear(sizes.text, sizes.text_hidden) if sizes.text else None
         fused = 2 * hidden + sizes.category_hidden + (sizes.text_hidden if sizes.text else 0)
-        self.context = nn.Sequential(nn.Linear(fused, hidden), nn.SiLU())
-        self.start = nn.Linear(hidden, 2 * hidden)
-        self.from_decoder = nn.Linear(hidden, hidden)
-        self.from_step = nn.Linear(sizes.step, hidden, bias=False)
-        self.from_context = nn.Linear(hidden, hidden, bias=False)
-        self.head = nn.Linear(hidden, PARAMETERS)
-        self.next_mean = nn.Linear(hidden, len(PRETRAIN_DAYS))
+        self.context = nn.Sequential(_SteadyLinear(fused, hidden), nn.SiLU())
+        self.start = _SteadyLinear(hidden, 2 * hidden)
+        self.from_decoder = _SteadyLinear(hidden, hidden)
+        self.from_step = _SteadyLinear(sizes.step, hidden, bias=False)
+        self.from_context = _SteadyLinear(hidden, hidden, bias=False)
+        self.head = _SteadyLinear(hidden, PARAMETERS)
+        self.next_mean = _SteadyLinear(hidden, len(PRETRAIN_DAYS))
         self.dropout = nn.Dropout(sizes.dropout)
         self.text_dropout = nn.Dropout(sizes.text_dropout)
         nn.init.normal_(self.category.weight, std=0.05)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import assets.validation
 import dagster as dg
 
 import assets.backtesting
@@ -17,7 +18,6 @@ import assets.forecasting
 import assets.ingestion
 import assets.publishing
 import assets.training
-import assets.validation
 from pipeline.errors import SettingsError
 from pipeline.orchestration.jobs import build_jobs
 from pipeline.orchestration.partitions import nights
@@ -27,7 +27,6 @@ from pipeline.settings import home_folder, load_settings
 from resources.compute import ComputeResource
 from resources.lake import HomeResource
 from resources.tracking import TrackingResource
-from resources.warehouse import WarehouseResource
 
 STAGES = (
     assets.ingestion,
@@ -52,7 +51,7 @@ def build_defs(home: Path | None = None, resources: Mapping[str, Any] | None = N
     """
     folder = home_folder(home)
     partitions = nights(_timezone(folder))
-    jobs = build_jobs(partitions)
+    jobs = build_jobs()
     built = [stage.build(partitions) for stage in STAGES]
     return dg.Definitions.merge(
         *built,
@@ -64,7 +63,6 @@ def build_defs(home: Path | None = None, resources: Mapping[str, Any] | None = N
                 "home": HomeResource(folder=str(folder)),
                 "tracking": TrackingResource(folder=str(folder)),
                 "compute": ComputeResource(),
-                "warehouse": WarehouseResource(folder=str(folder)),
                 **(resources or {}),
             },
         ),

@@ -1,12 +1,20 @@
 """The jobs: the whole night, and the parts of it that are run alone."""
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+AssetJob: TypeAlias = "UnresolvedAssetJobDefinition"
+"""What `define_asset_job` returns; Dagster exports no public name for it."""
 
 FACT_GROUPS = ("ingestion", "validation", "cleaning", "enrichment")
 
 
-def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, dg.UnresolvedAssetJobDefinition]:
-    """Jobs by name.
+def build_jobs() -> "dict[str, AssetJob]":
+    """Jobs by name; those with what a night makes are partitioned by night.
 
     They run in one process: starting a step in a process of its own costs about ten seconds of imports.
     """
@@ -18,7 +26,6 @@ def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, dg.Unresol
             "night",
             everything,
             description="The night, end to end: ingest, validate, clean, enrich, train, backtest, forecast, publish.",
-            partitions_def=partitions,
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
@@ -31,7 +38,6 @@ def build_jobs(partitions: dg.DailyPartitionsDefinition) -> dict[str, dg.Unresol
             "backtest",
             backtest,
             description="Score the forecasters at rolling origins before a night.",
-            partitions_def=partitions,
             executor_def=dg.in_process_executor,
         ),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.as_of import last_known_day
+from pipeline.as_of import known_days
 from pipeline.errors import AlmanacError, PermanentError, SettingsError, TransientError
 from pipeline.lake import Lake
 from pipeline.orchestration.definitions import build_defs
@@ -60,7 +60,7 @@ def run_night(home: Path, as_of: date | None = None) -> date:
     with home_lock(home):
         if as_of is None:
             _execute(home, "ingest", None)
-            as_of = last_known_day(Lake(home))
+            as_of = known_days(Lake(home))[1]
         _execute(home, "night", as_of)
     return as_of
 
@@ -69,7 +69,7 @@ def run_backtest_job(home: Path, as_of: date | None = None) -> date:
     """Run the backtest before a night (default: the last day with orders)."""
     load_settings(home)
     with home_lock(home):
-        night = as_of or last_known_day(Lake(home))
+        night = as_of or known_days(Lake(home))[1]
         _execute(home, "backtest", night)
     return night
 
@@ -124,7 +124,9 @@ def serve_ui(home: Path, port: int) -> None:
     for taken in (port, port + 1):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", taken)) == 0:
-                raise SettingsError(f"port {taken} is in use; choose another: almanac ui --home {home} --port {taken + 10}")
+                raise SettingsError(
+                    f"port {taken} is in use; choose another: almanac ui --home {home} --port {taken + 10}"
+                )
     environment = os.environ | {"ALMANAC_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
     tools = Path(sys.executable).parent
     store = home / "mlflow"

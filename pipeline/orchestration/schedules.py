@@ -2,8 +2,10 @@
 
 import dagster as dg
 
+from pipeline.orchestration.jobs import AssetJob
 
-def build_schedules(night: dg.UnresolvedAssetJobDefinition) -> list[dg.UnresolvedPartitionedAssetScheduleDefinition]:
+
+def build_schedules(night: "AssetJob") -> list[dg.ScheduleDefinition]:
     """The nightly schedule; stopped until a person turns it on in the UI."""
     return [
         dg.build_schedule_from_partitioned_job(  # type: ignore[list-item]

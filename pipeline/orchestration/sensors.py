@@ -7,13 +7,14 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.errors import AlmanacError
+from pipeline.orchestration.jobs import AssetJob
 from pipeline.settings import load_settings
 
 _SETTLED_SECONDS = 30.0
 
 
 def build_sensors(
-    home: Path, ingest: dg.UnresolvedAssetJobDefinition, now: Callable[[], float]
+    home: Path, ingest: "AssetJob", now: Callable[[], float]
 ) -> list[dg.SensorDefinition]:
     """The sensor on a home's drop folders; stopped until a person turns it on in the UI."""
 

@@ -3,6 +3,8 @@
 SELECT
     model,
     max(score) FILTER (metric = 'wql') AS wql,
+    max(score) FILTER (metric = 'wql_low') AS wql_low,
+    max(score) FILTER (metric = 'wql_high') AS wql_high,
     max(score) FILTER (metric = 'wape') AS wape,
     max(score) FILTER (metric = 'bias') AS bias,
     max(score) FILTER (metric = 'rmsse') AS rmsse,

@@ -18,6 +18,7 @@ WHERE day BETWEEN (SELECT min(day) FROM shop_days) AND getvariable('as_of') + ge
 ORDER BY country, day;
 
 CREATE TABLE published.calendar_events AS
+SELECT * REPLACE (days_to::INTEGER AS days_to, days_since::INTEGER AS days_since)
 FROM calendar_events
 WHERE day BETWEEN (SELECT min(day) FROM shop_days) AND getvariable('as_of') + getvariable('horizon_days')
 ORDER BY country, event, day;

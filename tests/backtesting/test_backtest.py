@@ -1,5 +1,6 @@
 """The backtest of a night on a real lake: point in time, aligned, whole, and repeatable."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline.backtesting.backtest import BacktestReport, run_backtest
 from pipeline.backtesting.plots import plot_wql_by_horizon
+from pipeline.enrichment.calendar import build_calendar
 from pipeline.errors import HistoryError
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Dependence, Forecast, TrainingReport, silent
@@ -78,10 +80,20 @@ def sales(items: Any = ITEMS) -> list[tuple[str, str, date, int]]:
     return [(item, "", day, units) for day in days for item in items if (units := units_of(item, day))]
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_lake(tmp_path_factory.mktemp("untouched"), sales()).home
+
+
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    lake = Lake(tmp_path / "home")
-    write_demand(lake, sales())
+def lake(untouched: Path, tmp_path: Path) -> Lake:
+    return Lake(Path(shutil.copytree(untouched, tmp_path / "home")))
+
+
+def make_lake(home: Path, rows: list[tuple[str, str, date, int]]) -> Lake:
+    lake = Lake(home)
+    write_demand(lake, rows)
+    build_calendar(lake, some_settings(), FIRST, NIGHT)
     return lake
 
 
@@ -99,13 +111,21 @@ def run(
     )
 
 
+@pytest.fixture(scope="module")
+def plain(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, BacktestReport]:
+    """The default backtest, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("plain")
+    lake = Lake(Path(shutil.copytree(untouched, folder / "home")))
+    return lake, run(lake, folder)
+
+
 def table(lake: Lake, name: str) -> pd.DataFrame:
     with lake.connect() as con:
         return con.sql(f"SELECT * FROM ({lake.select(name)})").df()
 
 
-def test_each_day_is_forecast_for_itself_beside_what_came(lake, tmp_path):
-    report = run(lake, tmp_path)
+def test_each_day_is_forecast_for_itself_beside_what_came(plain):
+    lake, report = plain
     rows = table(lake, "backtest_forecasts")
     assert len(rows) == report.rows == 2 * 2 * 3 * 28 - 2 * 2 * 28  # the quill sells too seldom to be scored
     assert set(rows["item_id"]) == {"pen", "ink"}
@@ -121,8 +141,8 @@ def test_each_day_is_forecast_for_itself_beside_what_came(lake, tmp_path):
     assert naive["mean"].tolist() == naive["actual"].tolist()
 
 
-def test_rows_keep_the_contract_and_their_key(lake, tmp_path):
-    run(lake, tmp_path)
+def test_rows_keep_the_contract_and_their_key(plain):
+    lake, _ = plain
     for name in ("backtest_forecasts", "backtest_scores"):
         rows = table(lake, name)
         assert tuple(rows.columns) == TABLES[name].column_names
@@ -132,8 +152,8 @@ def test_rows_keep_the_contract_and_their_key(lake, tmp_path):
     assert (quantiles >= 0).all()
 
 
-def test_slices_cover_every_forecast_once(lake, tmp_path):
-    run(lake, tmp_path)
+def test_slices_cover_every_forecast_once(plain):
+    lake, _ = plain
     scores = table(lake, "backtest_scores")
     counts = scores[scores["metric"] == "mae"].groupby(["model", "origin", "slice"])["forecasts"].sum()
     by_slice = counts.unstack()
@@ -142,8 +162,8 @@ def test_slices_cover_every_forecast_once(lake, tmp_path):
     assert by_slice.loc[("lstm", "all"), "all"] == 2 * 2 * 28
 
 
-def test_pooled_scores_are_those_of_the_written_forecasts(lake, tmp_path):
-    report = run(lake, tmp_path)
+def test_pooled_scores_are_those_of_the_written_forecasts(plain):
+    lake, report = plain
     rows = table(lake, "backtest_forecasts")
     rows = rows[rows["model"] == "lstm"]
     error = rows["mean"] - rows["actual"]
@@ -168,11 +188,11 @@ def test_an_origin_is_shown_nothing_after_it(lake, tmp_path):
 def test_later_facts_change_no_forecast_of_an_earlier_origin(lake, tmp_path):
     settings = settings_with(baselines=("seasonal_naive",))
     run(lake, tmp_path / "before", settings)
-    canary = Lake(tmp_path / "canary")
     newest = NIGHT - timedelta(days=28)
     # after the newest origin everything is ten times what it was, and an item is born
     changed = [(i, w, d, 10 * u if d > newest else u) for i, w, d, u in sales()]
-    write_demand(canary, [*changed, *[("newcomer", "", NIGHT - timedelta(days=n), 500) for n in range(27)]])
+    newcomer = [("newcomer", "", NIGHT - timedelta(days=n), 500) for n in range(27)]
+    canary = make_lake(tmp_path / "canary", [*changed, *newcomer])
     run(canary, tmp_path / "after", settings)
     before, after = (table(where, "backtest_forecasts") for where in (lake, canary))
     forecast = ["model", "origin", "item_id", "target_date", "mean", *QUANTILE_COLUMNS]
@@ -245,8 +265,8 @@ def test_overlapping_origins_tell_how_stable_the_forecast_is(lake, tmp_path):
     assert not (apart.scores["metric"] == "stability").any()
 
 
-def test_gains_name_the_reference_and_hold_their_interval(lake, tmp_path):
-    scores = run(lake, tmp_path).scores
+def test_gains_name_the_reference_and_hold_their_interval(plain):
+    scores = plain[1].scores
     pooled = scores[(scores["origin"] == "all") & (scores["slice"] == "all")].set_index(["model", "metric"])["score"]
     assert pooled[("lstm", "wql_low")] <= pooled[("lstm", "wql")] <= pooled[("lstm", "wql_high")]
     # nothing to gain on a perfect reference: no number rather than an infinite one
@@ -292,11 +312,10 @@ def test_too_little_history_is_refused_and_leaves_the_lake_alone(as_of, backtest
 
 
 def test_locations_are_kept_apart_where_the_shop_asks(tmp_path):
-    lake = Lake(tmp_path / "home")
     doubled = [
         (i, where, d, u * times) for i, _, d, u in sales(["pen"]) for where, times in (("north", 1), ("south", 2))
     ]
-    write_demand(lake, doubled)
+    lake = make_lake(tmp_path / "home", doubled)
     settings = settings_with()
     settings = settings.model_copy(update={"shop": settings.shop.model_copy(update={"by_location": True})})
     report = run(lake, tmp_path, settings)
@@ -315,5 +334,18 @@ def test_progress_counts_up_to_all_origins_and_models(lake, tmp_path):
     assert any(what.endswith("lstm, steps") for what, _, _ in told)
 
 
-def test_the_plot_is_a_picture(lake, tmp_path):
-    assert plot_wql_by_horizon(run(lake, tmp_path).scores).startswith(b"\x89PNG")
+def test_the_plot_is_a_picture(plain):
+    assert plot_wql_by_horizon(plain[1].scores).startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_registry_s_forecasters_run_side_by_side(lake, tmp_path):
+    content = settings_with(origins=1, baselines=("seasonal_naive", "auto_ets", "dynamic_theta")).model_dump()
+    content["training"] |= {"max_steps": 3, "pretrain_steps": 1, "hidden": 4, "batch_size": 16, "validation_days": 7}
+    settings = Settings.model_validate(content)
+    report = run_backtest(lake, settings, NIGHT, compute=Compute(threads=1), workdir=tmp_path / "work")
+    assert list(report.summary.index) == ["lstm", "seasonal_naive", "auto_ets", "dynamic_theta"]
+    assert report.summary["wql"].notna().all()
+    # demand repeats weekly without noise: both find it
+    assert (report.summary.loc[["auto_ets", "dynamic_theta"], "wql"] < 0.05).all()
+    assert not any(report.fallbacks.values())

@@ -1,7 +1,9 @@
-"""Small homes for enrichment: a lake with a few sales, and a language model of random weights."""
+"""Small homes for enrichment: a lake with a few facts, and language models of random weights."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,70 +16,103 @@ from pipeline.tables import TABLES
 WORDS = ("red", "blue", "tree", "lamp", "christmas", "heart", "mug", "bag", "box", "large", "small", "tea")
 
 
+@dataclass(frozen=True)
+class Shop:
+    """A home with facts written straight into the lake."""
+
+    lake: Lake
+
+    def settings(
+        self, *, country: str = "GB", calendar: CalendarSettings | None = None, model: Path | str | None = None
+    ) -> Settings:
+        return Settings.model_validate(
+            {
+                "shop": {"name": "A shop", "country": country, "timezone": "UTC", "currency": "GBP"},
+                "sources": [{"mapping": "any"}],
+                "calendar": calendar or CalendarSettings(),
+                "language_model": LanguageModelSettings() if model is None else LanguageModelSettings(model=str(model)),
+            }
+        )
+
+    def deliver(self, table: str, rows: Iterable[Sequence[object]], part: str = "part") -> None:
+        """Write rows in the declared order of columns, partition columns included, as one delivery."""
+        schema = TABLES[table].arrow_schema
+        arrow = pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
+        with self.lake.connect() as con:
+            con.register("delivered", arrow)
+            self.lake.write_partitions(con, table, "SELECT * FROM delivered", part)
+
+    def sell(
+        self,
+        sales: Iterable[tuple[str, date, int, float]],
+        *,
+        location: str = "",
+        known_on: date | None = None,
+        part: str = "part",
+    ) -> None:
+        """Sales (item, day, units, unit price), each known on its own day or on the day given."""
+        rows = [
+            (item, location, day, "sale", units, 1, Decimal(f"{units * price:.4f}"), known_on or day)
+            for item, day, units, price in sales
+        ]
+        self.deliver("demand_changes", rows, part)
+
+    def see(self, sightings: Iterable[tuple[str, str, str, int, date]], part: str = "part") -> None:
+        """Sightings (item, text, origin, lines, known on)."""
+        self.deliver(
+            "item_sightings",
+            [(item, text, "", origin, lines, day) for item, text, origin, lines, day in sightings],
+            part,
+        )
+
+    def promote(
+        self, promotions: Iterable[tuple[str, str, str, date, date, float, date]], file_hash: str = "f1"
+    ) -> None:
+        """Raw promotions (item, location, kind, first day, last day, share, known on) of one file."""
+        rows = [(*one, "any", file_hash, line) for line, one in enumerate(promotions, start=2)]
+        self.deliver("raw_promotions", rows, part="part")
+
+
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path, ComputeSettings(threads=1))
+def shop(tmp_path: Path) -> Shop:
+    return Shop(Lake(tmp_path / "home", ComputeSettings(threads=1)))
 
 
-def settings_of(calendar: CalendarSettings | None = None, model: str | None = None, country: str = "GB") -> Settings:
-    return Settings.model_validate(
-        {
-            "shop": {"name": "A shop", "country": country, "timezone": "UTC", "currency": "GBP"},
-            "sources": [{"mapping": "any"}],
-            "calendar": calendar or CalendarSettings(),
-            "language_model": LanguageModelSettings() if model is None else LanguageModelSettings(model=model),
-        }
-    )
-
-
-def rows_table(name: str, rows: Iterable[Sequence[object]]) -> pa.Table:
-    """An Arrow table of a declared table's columns, in their order."""
-    schema = TABLES[name].arrow_schema
-    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
-
-
-def deliver(lake: Lake, name: str, rows: Iterable[Sequence[object]], part: str = "part") -> None:
-    """Write rows, partition columns included, as one delivery."""
-    with lake.connect() as con:
-        con.register("delivered", rows_table(name, rows))
-        lake.write_partitions(con, name, "SELECT * FROM delivered", part)
-
-
-def sell(
-    lake: Lake, sales: Iterable[tuple[str, date, int, float]], *, known_on: date | None = None, part: str = "part"
-) -> None:
-    """Sales (item, day, units, unit price), each known on its own day or on the day given."""
-    deliver(
-        lake,
-        "demand_changes",
-        [(item, "", day, "sale", units, 1, str(units * price), known_on or day) for item, day, units, price in sales],
-        part,
-    )
+@pytest.fixture(scope="module")
+def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop that the tests of a module read and do not change."""
+    return Shop(Lake(tmp_path_factory.mktemp("shared") / "home", ComputeSettings(threads=1)))
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of random weights, 16 wide, that knows a dozen words."""
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny-bert", seed=0)
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Makes a BERT of random weights, 16 wide, that knows a dozen words, in a folder of its own."""
+
+    def make(seed: int) -> Path:
+        import torch
+        from transformers import BertConfig, BertModel, BertTokenizerFast
+
+        folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+        folder.mkdir()
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+        words = folder.parent / "vocab.txt"
+        words.write_text("\n".join(vocabulary), encoding="utf-8")
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+        )
+        BertModel(config).save_pretrained(folder)
+        BertTokenizerFast(vocab=str(words)).save_pretrained(folder)
+        return folder
+
+    return make
 
 
-def make_tiny_model(folder: Path, seed: int) -> Path:
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder.mkdir(parents=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-    )
-    BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    return folder
+@pytest.fixture(scope="session")
+def tiny_model(make_model: Callable[[int], Path]) -> Path:
+    return make_model(0)

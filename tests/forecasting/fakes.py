@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -86,23 +87,23 @@ class GammaForecaster:
         return {"kind": "gamma"}
 
 
-def write_demand(lake: Lake, rows: list[tuple[str, str, date, int]]) -> None:
-    """A demand ledger of sales (item, location, day, units), each known on its own day, at a price of 2."""
+def write_demand(lake: Lake, rows: list[tuple[str, str, date, int]], *, known_on: date | None = None) -> None:
+    """A demand ledger of sales (item, location, day, units) at a price of 2, each known on its own day by default."""
+    table = pa.table(
+        {
+            "item_id": [item for item, *_ in rows],
+            "location": [location for _, location, *_ in rows],
+            "demand_day": pa.array([day for _, _, day, _ in rows], pa.date32()),
+            "reason": ["sale"] * len(rows),
+            "units": [units for *_, units in rows],
+            "lines": [1] * len(rows),
+            "revenue": [2.0 * units for *_, units in rows],
+            "known_on": pa.array([known_on or day for _, _, day, _ in rows], pa.date32()),
+        }
+    )
     with lake.connect() as con:
-        for known_on in sorted({day for _, _, day, _ in rows}):
-            mine = [(item, location, units) for item, location, day, units in rows if day == known_on]
-            table = pa.table(
-                {
-                    "item_id": [item for item, _, _ in mine],
-                    "location": [location for _, location, _ in mine],
-                    "demand_day": pa.array([known_on] * len(mine), pa.date32()),
-                    "reason": ["sale"] * len(mine),
-                    "units": [units for _, _, units in mine],
-                    "lines": [1] * len(mine),
-                    "revenue": [2.0 * units for _, _, units in mine],
-                }
-            )
-            lake.write(con, "demand_changes", {"known_on": known_on.isoformat()}, table)
+        con.register("sales", table)
+        lake.write_partitions(con, "demand_changes", "SELECT * FROM sales", part=uuid4().hex)
 
 
 def some_settings(**shop: Any) -> Settings:

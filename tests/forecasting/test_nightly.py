@@ -38,7 +38,7 @@ def gamma() -> GammaForecaster:
 def panels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels without arrays: the fake forecaster reads names only."""
 
-    def fake(view: Any, settings: Any, series: list[tuple[str, str]]) -> Iterator[Any]:
+    def fake(view: Any, lake: Any, settings: Any, series: list[tuple[str, str]]) -> Iterator[Any]:
         for start in range(0, len(series), nightly.SLICE):
             rows = series[start : start + nightly.SLICE]
             yield make_panel(

@@ -43,8 +43,7 @@ def test_jobs_schedule_and_sensor(definitions: dg.Definitions) -> None:
 
 def test_the_schedule_follows_the_shops_time_zone(tmp_path: Path) -> None:
     (tmp_path / "almanac.yaml").write_text(
-        "shop: {name: s, country: CN, timezone: Asia/Shanghai, currency: CNY}\n"
-        "sources: [{mapping: generated-shop}]\n",
+        "shop: {name: s, country: CN, timezone: Asia/Shanghai, currency: CNY}\nsources: [{mapping: generated-shop}]\n",
         encoding="utf-8",
     )
     assert build_defs(tmp_path).resolve_schedule_def("nightly").execution_timezone == "Asia/Shanghai"

@@ -5,25 +5,23 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy
 
 from pipeline.errors import HistoryError, ModelError, TransientError
-from pipeline.models.base import Compute, TrainingReport
+from pipeline.models.base import Compute, Fitted, TrainingReport
 from pipeline.models.panel import Panel
 from pipeline.models.seasonal_naive import FittedSeasonalNaive
-from pipeline.settings import QUANTILE_COLUMNS, Settings
+from pipeline.settings import Settings
 from pipeline.tracking.plots import best_sellers, draw, drawable, item_plots
-from pipeline.tracking.serving import ServingContext, forecast_frame
-from resources.tracking import Tracking, model_name
+from resources.tracking import ModelVersion, Tracking, model_name
 
 NIGHT = date(2024, 4, 29)
 REPORT = TrainingReport(
@@ -36,7 +34,7 @@ REPORT = TrainingReport(
 FITTED = FittedSeasonalNaive(fitted_on=NIGHT.isoformat(), report=REPORT)
 
 
-def scores() -> pd.DataFrame:
+def scores() -> pa.Table:
     def row(model: str, origin: str, slice_: str, value: str, metric: str, score: float) -> dict[str, Any]:
         return {
             "as_of": NIGHT,
@@ -49,7 +47,7 @@ def scores() -> pd.DataFrame:
             "forecasts": 84,
         }
 
-    return pd.DataFrame(
+    return pa.Table.from_pylist(
         [
             row("lstm", "all", "all", "", "wql", 0.71),
             row("auto_ets", "all", "all", "", "wql", 0.93),
@@ -60,14 +58,21 @@ def scores() -> pd.DataFrame:
 
 
 def train(
-    tracking: Tracking, settings: Settings, panel: Panel, as_of: date, *, promote: bool = True, snapshot: str = "a" * 32
-) -> Any:
+    tracking: Tracking,
+    settings: Settings,
+    panel: Panel,
+    as_of: date,
+    *,
+    promote: bool = True,
+    snapshot: str = "a" * 32,
+    fitted: Fitted = FITTED,
+) -> ModelVersion:
     with tracking.training_run(
         as_of=as_of, kind="seasonal_naive", compute=Compute(), settings=settings, dagster_run_id="d-1"
     ) as run:
-        run.log_fitted(FITTED)
+        run.log_fitted(fitted)
         run.log_data(snapshot, {"demand_daily": 360, "items": 3})
-        return tracking.register(run, FITTED, panel, promote=promote)
+        return tracking.register(run, fitted, panel, promote=promote)
 
 
 @pytest.fixture
@@ -268,98 +273,6 @@ def is_pickle(content: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def long_frame(panel: Panel, *, ahead: bool) -> pd.DataFrame:
-    """The panel as a caller of the served model would send it."""
-    days = panel.history + (panel.horizon if ahead else 0)
-    units = np.full((panel.series, days), np.nan)
-    units[:, : panel.history] = panel.units
-    return pd.DataFrame(
-        {
-            "item_id": np.repeat(panel.item_id, days),
-            "day": np.tile(pd.date_range(panel.first_day, periods=days), panel.series),
-            "units": units.reshape(-1),
-            "price": panel.price[:, :days].reshape(-1).astype(float),
-            "promotion_mailer": panel.promotion[:, :days, 0].reshape(-1).astype(float),
-        }
-    )
-
-
-@pytest.fixture
-def version_at(tracking: Tracking, settings: Settings, panel: Panel) -> Any:
-    return train(tracking, settings, panel, NIGHT)
-
-
-def test_the_version_is_a_standard_mlflow_model_that_forecasts_as_the_night_did(
-    tracking: Tracking, version_at: Any, panel: Panel
-) -> None:
-    """In a process of its own that has only what MLflow gives it: the code comes from the version, not the checkout."""
-    frame = long_frame(panel, ahead=True)
-    folder = tracking.store.home
-    frame.to_parquet(folder / "frame.parquet")
-    script = f"""
-import mlflow, pandas, pathlib
-mlflow.set_tracking_uri({tracking.store.uri!r})
-model = mlflow.pyfunc.load_model("models:/{version_at.name}@champion")
-import pipeline
-assert pathlib.Path(pipeline.__file__).is_relative_to({str(tracking.store.artifacts)!r}), pipeline.__file__
-frame = pandas.read_parquet({str(folder / "frame.parquet")!r})
-model.predict(frame, params={{"horizon": 14}}).to_parquet({str(folder / "out.parquet")!r})
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    served = pd.read_parquet(folder / "out.parquet")
-    expected = forecast_frame(panel, FITTED.forecast(panel, 14))
-    pd.testing.assert_frame_equal(served, expected, check_dtype=False)
-    assert list(served.columns[-len(QUANTILE_COLUMNS) :]) == list(QUANTILE_COLUMNS)
-
-
-def test_the_served_panel_is_the_one_that_the_frame_was_cut_from(panel: Panel, tmp_path: Path) -> None:
-    ServingContext.of(panel).save(tmp_path / "context")
-    served = ServingContext.load(tmp_path / "context").panel(long_frame(panel, ahead=True), panel.horizon)
-    for name in Panel.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(served, name), getattr(panel, name), err_msg=name)
-
-
-def test_the_served_model_knows_no_price_before_the_first_and_carries_the_last_one_on(panel: Panel) -> None:
-    frame = long_frame(panel, ahead=False)
-    first_price = pd.Timestamp("2024-02-01")
-    frame.loc[frame["day"] < first_price, "price"] = np.nan
-    served = ServingContext.of(panel).panel(frame, 7)
-    before = (first_price - pd.Timestamp(panel.first_day)).days
-    assert np.isnan(served.price[:, :before]).all()
-    assert (served.price[:, panel.history :] == panel.price[:, [panel.history - 1]]).all()
-
-
-def test_an_item_unknown_in_training_has_no_text_and_no_category(panel: Panel) -> None:
-    frame = long_frame(panel, ahead=False).replace({"item_id": {"item 1": "a new one"}})
-    served = ServingContext.of(panel).panel(frame, 7)
-    assert served.item_id.tolist() == ["a new one", "item 0", "item 2"]
-    assert not served.text[0].any()
-    assert served.category.tolist() == [0, 0, 0]
-    np.testing.assert_array_equal(served.text[1:], panel.text[[0, 2]])
-
-
-def test_days_without_a_row_had_no_demand(panel: Panel) -> None:
-    frame = long_frame(panel, ahead=False)
-    served = ServingContext.of(panel).panel(frame[frame["units"] > 4], 7)
-    expected = np.where(panel.units > 4, panel.units, 0)
-    assert served.units.sum() == expected.sum()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda frame: frame.drop(columns="units"), "lacks units"),
-        (lambda frame: frame.assign(units=np.nan), "no row has `units`"),
-        (lambda frame: frame.assign(day=frame["day"] + pd.Timedelta(days=25)), "train a newer version"),
-    ],
-    ids=["no units column", "no history", "a night beyond the calendar"],
-)
-def test_what_cannot_be_served_is_said(panel: Panel, change: Any, message: str) -> None:
-    with pytest.raises((ModelError, HistoryError), match=message):
-        ServingContext.of(panel).panel(change(long_frame(panel, ahead=False)), 7)
 
 
 def test_a_plot_shows_the_fan_and_gives_the_same_bytes(panel: Panel, tmp_path: Path) -> None:

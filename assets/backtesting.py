@@ -1,0 +1,69 @@
+"""Past seasons forecast again with what was known then, and scored."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.common import FACTS, inline_png, markdown_table, metadata, table_spec
+from pipeline.backtesting.backtest import run_backtest
+from pipeline.backtesting.plots import plot_wql_by_horizon
+from pipeline.errors import HistoryError
+from resources.compute import ComputeResource
+from resources.lake import HomeResource, as_of_of
+from resources.tracking import TrackingResource
+
+TABLES = ("backtest_forecasts", "backtest_scores")
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
+    """Assets of the stage."""
+    specs = [table_spec(name, (*FACTS, "model_versions"), partitions=partitions) for name in TABLES]
+
+    @dg.multi_asset(name="backtesting", specs=specs)
+    def backtesting(
+        context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource, tracking: TrackingResource
+    ) -> Iterator[dg.MaterializeResult]:
+        """Score the model beside the baselines; a night that re-uses its champion re-uses its backtest too."""
+        as_of = as_of_of(context)
+        with home.work(context) as work:
+            champion = tracking.of(work.settings).champion(as_of)
+            scored = {night["as_of"] for night in work.lake.partitions("backtest_scores")}
+            if context.job_name == "night" and champion and champion.as_of.isoformat() in scored:
+                for name in TABLES:
+                    yield dg.MaterializeResult(
+                        name, metadata=metadata(rows=0, seconds=work.seconds, reused=f"backtest as of {champion.as_of}")
+                    )
+                return
+            try:
+                report = run_backtest(
+                    work.lake,
+                    work.settings,
+                    as_of,
+                    compute=compute.pick(work.settings.compute),
+                    workdir=home.path / "training" / "backtest",
+                    progress=work.progress,
+                )
+            except HistoryError as error:
+                if context.job_name != "night":
+                    raise
+                # a young shop can be forecast before it can be scored
+                context.log.warning(str(error))
+                for name in TABLES:
+                    yield dg.MaterializeResult(
+                        name, metadata=metadata(rows=0, seconds=work.seconds, skipped=str(error))
+                    )
+                return
+            if champion and champion.as_of == as_of:
+                run = tracking.of(work.settings).run(champion.run_id)
+                run.log_scores(pa.Table.from_pandas(report.scores, preserve_index=False))
+            shown = {
+                "scores": markdown_table(report.summary.reset_index().to_dict("records")),
+                "wql_by_horizon": dg.MetadataValue.md(inline_png(plot_wql_by_horizon(report.scores))),
+                "origins": ", ".join(map(str, report.origins)),
+                "skipped": "; ".join(f"{day}: {why}" for day, why in report.skipped.items()) or "none",
+            }
+            for name, rows in zip(TABLES, (report.rows, report.score_rows), strict=True):
+                yield dg.MaterializeResult(name, metadata=metadata(rows=rows, seconds=work.seconds, **shown))
+
+    return dg.Definitions(assets=[backtesting])

@@ -1,0 +1,78 @@
+"""What explains demand besides demand: calendar, promotions, texts."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.common import metadata, table_spec
+from pipeline.as_of import known_days
+from pipeline.enrichment.calendar import build_calendar
+from pipeline.enrichment.promotions import take_over_promotions
+from pipeline.enrichment.texts import encode_items
+from resources.compute import ComputeResource
+from resources.lake import HomeResource
+
+CALENDAR_TABLES = ("calendar_daily", "calendar_occurrences")
+PROMOTION_TABLES = ("promotions", "promotion_report")
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
+    """Assets of the stage; facts have no night of their own."""
+    return dg.Definitions(assets=[calendar, promotions, texts])
+
+
+@dg.multi_asset(name="calendar", specs=[table_spec(name, ["demand_changes"]) for name in CALENDAR_TABLES])
+def calendar(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.MaterializeResult]:
+    """Bring the calendar of every country up to date."""
+    with home.work(context) as work:
+        report = build_calendar(work.lake, work.settings, *known_days(work.lake))
+        rows = {"calendar_daily": report.rows, "calendar_occurrences": report.occurrences}
+        for name in CALENDAR_TABLES:
+            yield dg.MaterializeResult(
+                name,
+                metadata=metadata(
+                    rows=sum(rows[name].values()),
+                    seconds=work.seconds,
+                    first_day=str(report.first_day),
+                    last_day=str(report.last_day),
+                    computed_anew=", ".join(report.written) or "none",
+                ),
+            )
+
+
+@dg.multi_asset(name="promotions", specs=[table_spec(name, ["raw_promotions"]) for name in PROMOTION_TABLES])
+def promotions(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.MaterializeResult]:
+    """Take over delivered promotions."""
+    with home.work(context) as work:
+        report = take_over_promotions(work.lake, progress=work.progress)
+        for name in PROMOTION_TABLES:
+            yield dg.MaterializeResult(
+                name,
+                metadata=metadata(
+                    rows=work.lake.count(name),
+                    seconds=work.seconds,
+                    deliveries=report.deliveries,
+                    merged=report.merged,
+                    impossible=report.impossible,
+                ),
+            )
+
+
+@dg.multi_asset(name="item_texts", specs=[table_spec("item_text_features", ["item_sightings", "demand_changes"])])
+def texts(context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource) -> dg.MaterializeResult:
+    """Encode item texts that have no vector yet."""
+    with home.work(context) as work:
+        report = encode_items(
+            work.lake, work.settings, compute=compute.pick(work.settings.compute), progress=work.progress
+        )
+        if report.warning:
+            context.log.warning(report.warning)
+        return dg.MaterializeResult(
+            metadata=metadata(
+                rows=report.texts,
+                seconds=work.seconds,
+                encoded_now=report.encoded,
+                model=report.model_id,
+                unknown_token_share=report.unknown_share,
+            )
+        )

@@ -1,0 +1,51 @@
+"""What people open: one DuckDB file, replaced whole, and the season report."""
+
+import dagster as dg
+
+from assets.common import markdown_table, metadata
+from pipeline.publishing.publish import publish
+from pipeline.publishing.season_report import write_season_report
+from pipeline.tables import lake_tables
+from resources.lake import HomeResource, as_of_of
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
+    """Assets of the stage."""
+
+    @dg.asset(
+        group_name="publishing",
+        partitions_def=partitions,
+        deps=[table.name for table in lake_tables()],
+        kinds={"duckdb"},
+        description="warehouse/almanac.duckdb: commented tables, views and macros for analysts.",
+    )
+    def almanac_duckdb(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+        with home.work(context) as work:
+            report = publish(work.lake, work.settings, as_of_of(context), progress=work.progress)
+            tables = markdown_table([{"table": name, "rows": rows} for name, rows in report.rows.items()])
+            return dg.MaterializeResult(
+                metadata=metadata(
+                    rows=sum(report.rows.values()),
+                    seconds=work.seconds,
+                    megabytes=report.bytes / 1e6,
+                    nights=report.nights,
+                    nights_left_out=report.nights_left_out,
+                    tables=tables,
+                )
+            )
+
+    @dg.asset(
+        group_name="publishing",
+        partitions_def=partitions,
+        deps=[almanac_duckdb],
+        kinds={"html"},
+        description="report/index.html: the season ahead on one page.",
+    )
+    def season_report(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+        with home.work(context) as work:
+            file = write_season_report(work.lake, work.settings).file
+            return dg.MaterializeResult(
+                metadata=metadata(rows=1, seconds=work.seconds, page=dg.MetadataValue.path(str(file)))
+            )
+
+    return dg.Definitions(assets=[almanac_duckdb, season_report])

@@ -1,0 +1,282 @@
+"""The LSTM sequence-to-sequence forecaster: one network for all series of a shop.
+
+Reads the history, the known future (calendar, prices, promotions, closed days) and what an item is (text, category);
+answers with a distribution of units per day. Stored as `model.safetensors` and `model.json`, nothing else.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HistoryError, ModelError
+from pipeline.models.base import Array, Compute, Dependence, Forecast, Progress, TrainingReport, silent
+from pipeline.models.panel import Panel
+from pipeline.models.quantiles import whole_units
+from pipeline.settings import QUANTILES, TrainingSettings
+
+if TYPE_CHECKING:
+    from pipeline.models.lstm_features import FeatureSpec
+    from pipeline.models.lstm_network import Seq2Seq
+
+NAME = "lstm"
+WEIGHTS_FILE = "model.safetensors"
+MODEL_FILE = "model.json"
+FORMAT = 1
+GRID_LEVELS: tuple[float, ...] = (
+    0.005, 0.01, 0.025, *(round(0.025 * k, 3) for k in range(2, 39)), 0.975, 0.985, 0.99, 0.995,
+)  # fmt: skip
+"""Levels of the finer grid that sample paths are drawn from."""
+
+_ROWS_AT_ONCE = 256
+"""Rows forecast at once, the last ones repeated to fill up: matrix kernels choose their order of summing by the shape, so
+only equal shapes give equal bytes for the same row in any slice."""
+_SCALER_WINDOWS = 8192
+
+
+@dataclass(frozen=True)
+class Lstm:
+    """The forecaster with its settings.
+
+    Attributes:
+        settings: steps, seconds, sizes, rates, seed.
+        name: as in the registry.
+    """
+
+    settings: TrainingSettings
+    name: str = NAME
+
+    def fit(self, panel: Panel, *, folder: Path, compute: Compute, progress: Progress = silent) -> "FittedLstm":
+        """Train on all history of the panel; see `pipeline.models.base.Forecaster`.
+
+        Raises:
+            HistoryError: less history than `training.min_history_days`, or nothing sold.
+            ModelError: the training diverged.
+        """
+        import torch
+
+        from pipeline.models.lstm_checkpoint import fingerprint
+        from pipeline.models.lstm_features import Windows
+        from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
+        from pipeline.models.lstm_training import Training, torch_threads
+
+        require_history(panel, self.settings)
+        device = _available(compute.device)
+        with torch_threads(compute.threads):
+            spec = self._spec(panel)
+            windows = Windows(panel, spec, device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            network = Seq2Seq(NetworkSizes.of(spec, self.settings.hidden)).to(device)
+        shaping = self.settings.model_dump(mode="json") | {
+            "device": device,
+            "mixed_precision": compute.mixed_precision,
+            "format": FORMAT,
+        }
+        training = Training(
+            network,
+            windows,
+            self.settings,
+            replace(compute, device=device),
+            folder=folder,
+            mark=fingerprint(panel, shaping),
+            progress=progress,
+        )
+        state = training.run()
+        parameters = {
+            "series": panel.series,
+            "history_days": panel.history,
+            "horizon_days": panel.horizon,
+            "validation_days": training.validation_days,
+            "weights": sum(p.numel() for p in network.parameters()),
+            "best_step": state.best_step,
+            "best_validation_wql": state.score,
+            "recoveries": state.recoveries,
+            "year_ago": spec.year_ago,
+            "calendar_features": len(spec.calendar_names),
+            **{f"steps_{phase}": steps for phase, steps in state.steps.items()},
+        }
+        report = TrainingReport(parameters, state.curves, state.curve_steps, state.seconds, state.stopped)
+        trained_on = {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
+        return FittedLstm(network.to("cpu").eval(), spec, Dependence(**state.dependence), report, trained_on, compute)
+
+    def clear(self, folder: Path) -> None:
+        """Remove the checkpoint of a training whose result is stored elsewhere."""
+        from pipeline.models.lstm_checkpoint import CHECKPOINT_FILE
+
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def _spec(self, panel: Panel) -> "FeatureSpec":
+        """What to read, and scalers fitted on training windows before the validation days only."""
+        import torch
+
+        from pipeline.models.lstm_features import FeatureSpec, Windows
+        from pipeline.models.lstm_training import Sampler, validation_days
+        from pipeline.models.scaling import StandardScaler
+
+        known = panel.history - validation_days(panel.history, self.settings.validation_days, panel.horizon)
+        spec = FeatureSpec.learn(panel, known, self.settings.history_days)
+        windows = Windows(panel, spec)
+        sampler = Sampler.of(windows.units, windows.first_sold, known)
+        rows, nights = sampler.draw(np.random.default_rng([self.settings.seed, 98]), _SCALER_WINDOWS)
+        raw = windows.raw_levels(torch.as_tensor(rows), torch.as_tensor(nights)).numpy()
+        return replace(spec, levels=StandardScaler.fit(raw))
+
+
+@dataclass(frozen=True)
+class FittedLstm:
+    """A trained network, ready for any panel of the shop."""
+
+    network: "Seq2Seq"
+    spec: "FeatureSpec"
+    dependence: Dependence
+    report: TrainingReport
+    trained_on: Mapping[str, str]
+    compute: Compute = field(default_factory=Compute)
+    name: str = NAME
+
+    def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
+        """Forecast `horizon` days after the panel's night; see `pipeline.models.base.Fitted`.
+
+        Raises:
+            ModelError: the panel knows the calendar for fewer days, or has text vectors of another language model.
+        """
+        from pipeline.models.lstm_training import torch_threads
+
+        if horizon > panel.horizon:
+            raise ModelError(
+                f"asked for {horizon} days, but the panel knows the calendar of {panel.horizon} days ahead"
+            )
+        shape = (panel.series, horizon)
+        mean = np.zeros(shape)
+        quantiles = np.zeros((*shape, len(QUANTILES)))
+        finer = np.zeros((*shape, len(GRID_LEVELS))) if grid else None
+        device = _available(self.compute.device)
+        network = self.network.to(device)
+        with torch_threads(self.compute.threads):
+            for start in range(0, panel.series, _ROWS_AT_ONCE):
+                rows = slice(start, start + _ROWS_AT_ONCE)
+                mean[rows], quantiles[rows], fine = self._forecast_rows(
+                    network, panel.rows(rows), horizon, device, grid
+                )
+                if finer is not None and fine is not None:
+                    finer[rows] = fine
+                progress("forecast", min(start + _ROWS_AT_ONCE, panel.series), panel.series)
+        return Forecast(mean, whole_units(quantiles), finer, np.array(GRID_LEVELS) if grid else None)
+
+    def _forecast_rows(
+        self, network: "Seq2Seq", panel: Panel, horizon: int, device: str, grid: bool
+    ) -> tuple[NDArray[Any], NDArray[Any], Array | None]:
+        import torch
+
+        from pipeline.models.lstm_features import Windows
+
+        network.eval()
+        with torch.inference_mode():
+            windows = Windows(panel, self.spec, device)
+            rows = torch.arange(panel.series, device=device)
+            batch = windows.cut(rows, torch.full_like(rows, panel.history - 1), horizon)
+            likelihood = network(batch).double()
+            # nothing is sold while the shop is closed: training never asked the network about such days
+            mean = likelihood.mean().float() * batch.open
+            quantiles = likelihood.quantiles(_levels(QUANTILES, device)).float() * batch.open.unsqueeze(-1)
+            fine = None
+            if grid:
+                fine = likelihood.quantiles(_levels(GRID_LEVELS, device), whole=False).float() * batch.open.unsqueeze(-1)
+            return mean.cpu().numpy(), quantiles.cpu().numpy(), None if fine is None else fine.cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and everything else (JSON)."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_FILE)
+        content = {
+            "kind": NAME,
+            "format": FORMAT,
+            "sizes": self.network.sizes.to_json(),
+            "features": self.spec.to_json(),
+            "dependence": asdict(self.dependence),
+            "report": asdict(self.report),
+            "trained_on": dict(self.trained_on),
+        }
+        (folder / MODEL_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def describe(self) -> dict[str, Any]:
+        """What it is: kind, sizes, features, training window."""
+        features = self.spec.to_json()
+        return {
+            "kind": NAME,
+            "sizes": self.network.sizes.to_json(),
+            "features": features,
+            "scalers": {name: features[name] for name in ("levels", "calendar", "series")},
+            "trained_on": dict(self.trained_on),
+            "dependence": asdict(self.dependence),
+            "stopped": self.report.stopped,
+        }
+
+
+def load_lstm(folder: Path, compute: Compute | None = None) -> FittedLstm:
+    """Read back what `FittedLstm.save` wrote.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from pipeline.models.lstm_features import FeatureSpec
+    from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
+
+    try:
+        content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+        if content.get("kind") != NAME or content.get("format") != FORMAT:
+            raise ModelError(f"{folder / MODEL_FILE}: not an LSTM of format {FORMAT}; train again with this version")
+        network = Seq2Seq(NetworkSizes(**content["sizes"]))
+        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        return FittedLstm(
+            network.eval(),
+            FeatureSpec.from_json(content["features"]),
+            Dependence(**content["dependence"]),
+            TrainingReport(**content["report"]),
+            content["trained_on"],
+            compute or Compute(),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the stored LSTM cannot be read ({error}); train again") from error
+
+
+def require_history(panel: Panel, settings: TrainingSettings) -> None:
+    """Refuse a panel too short to train on.
+
+    Raises:
+        HistoryError: says how many days there are, how many are needed, and which setting decides.
+    """
+    if panel.history < settings.min_history_days:
+        raise HistoryError(
+            f"too little history to train the LSTM: {panel.history} days of orders ({panel.first_day} to {panel.as_of}) "
+            f"were known on the night of {panel.as_of}, {settings.min_history_days} are needed; choose a later --as-of, "
+            "ingest older orders, or lower training.min_history_days in almanac.yaml"
+        )
+    if not (panel.units > 0).any():
+        raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train the LSTM on")
+
+
+def _available(device: str) -> str:
+    """The device asked for, or the CPU where a model trained on a GPU meets a machine without one."""
+    import torch
+
+    return device if device == "cpu" or torch.cuda.is_available() else "cpu"
+
+
+def _levels(levels: tuple[float, ...], device: str) -> Any:
+    import torch
+
+    return torch.tensor(levels, dtype=torch.float32, device=device)

@@ -1,0 +1,77 @@
+"""Forecasters by name: the one list of what there is. Modules are imported when asked for; torch costs seconds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.models.base import Fitted, Forecaster
+from pipeline.settings import Settings
+
+
+def _lstm(settings: Settings) -> Forecaster:
+    from pipeline.models.lstm import Lstm
+
+    return Lstm(settings.training)
+
+
+def _seasonal_naive(settings: Settings) -> Forecaster:  # noqa: ARG001 - nothing to set
+    from pipeline.models.seasonal_naive import SeasonalNaive
+
+    return SeasonalNaive()
+
+
+def _auto_ets(settings: Settings) -> Forecaster:  # noqa: ARG001 - nothing to set
+    from pipeline.models.statistical import Statistical
+
+    return Statistical("auto_ets")
+
+
+def _dynamic_theta(settings: Settings) -> Forecaster:  # noqa: ARG001 - nothing to set
+    from pipeline.models.statistical import Statistical
+
+    return Statistical("dynamic_theta")
+
+
+FORECASTERS: dict[str, Callable[[Settings], Forecaster]] = {
+    "lstm": _lstm,
+    "seasonal_naive": _seasonal_naive,
+    "auto_ets": _auto_ets,
+    "dynamic_theta": _dynamic_theta,
+}
+
+
+def make(name: str, settings: Settings) -> Forecaster:
+    """The forecaster of a name, with the settings of a home.
+
+    Raises:
+        ModelError: no such forecaster.
+    """
+    if name not in FORECASTERS:
+        raise ModelError(f"no forecaster {name!r}; there are {', '.join(FORECASTERS)}")
+    return FORECASTERS[name](settings)
+
+
+def load(folder: Path) -> Fitted:
+    """Read back what any forecaster's `save` wrote; safetensors and JSON only.
+
+    Raises:
+        ModelError: the folder holds no stored forecaster that this version knows.
+    """
+    from pipeline.models import lstm, seasonal_naive, statistical
+
+    described = [folder / name for name in (lstm.MODEL_FILE, seasonal_naive.DESCRIPTION_FILE)]
+    path = next((path for path in described if path.is_file()), None)
+    if path is None:
+        raise ModelError(f"{folder}: no stored forecaster ({' or '.join(p.name for p in described)}); train again")
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8")).get("kind")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); train again") from error
+    if kind == lstm.NAME:
+        return lstm.load_lstm(folder)
+    if kind == "seasonal_naive":
+        return seasonal_naive.load_seasonal_naive(folder)
+    if kind in {"auto_ets", "dynamic_theta"}:
+        return statistical.load_statistical(folder)
+    raise ModelError(f"{path}: describes a {kind!r}, which this version does not know; train again")

@@ -1,0 +1,140 @@
+"""Item texts: encoded once each, those that a night reads, and read back as an array."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.as_of import as_of_view
+from pipeline.enrichment.language_model import load_language_model
+from pipeline.enrichment.texts import encode_items, text_array
+
+DAY0 = date(2017, 1, 2)
+
+
+def day(n: int) -> date:
+    return DAY0 + timedelta(days=n)
+
+
+def encoded_texts(shop) -> list[str]:
+    with shop.lake.connect() as con:
+        query = f"SELECT item_text FROM ({shop.lake.select('item_text_features')}) AS f ORDER BY item_text"
+        return [text for (text,) in con.execute(query).fetchall()]
+
+
+@pytest.fixture
+def selling(shop):
+    shop.sell([(item, day(0), 1, 1.0) for item in "abcd"])
+    shop.see(
+        [
+            ("a", "red tree", "orders", 5, day(0)),
+            ("b", "blue lamp", "orders", 5, day(0)),
+            ("c", "red tree", "master", 0, day(0)),
+            ("x", "never sold", "master", 0, day(0)),
+            ("d", "", "orders", 3, day(0)),
+        ]
+    )
+    return shop
+
+
+def test_each_text_is_encoded_once(selling, tiny_model: Path) -> None:
+    settings = selling.settings(model=tiny_model)
+    first = encode_items(selling.lake, settings)
+    assert (first.texts, first.encoded) == (2, 2)
+    assert encoded_texts(selling) == ["blue lamp", "red tree"]
+    again = encode_items(selling.lake, settings)
+    assert (again.texts, again.encoded, again.tokens) == (2, 0, 0)
+
+
+def test_a_night_with_new_texts_encodes_those_only(selling, tiny_model: Path) -> None:
+    settings = selling.settings(model=tiny_model)
+    encode_items(selling.lake, settings)
+    selling.sell([("e", day(1), 1, 1.0)], part="next")
+    selling.see([("e", "large tea mug", "orders", 1, day(1)), ("a", "red tree", "orders", 1, day(1))], part="next")
+    report = encode_items(selling.lake, settings)
+    assert (report.texts, report.encoded) == (3, 1)
+    assert encoded_texts(selling) == ["blue lamp", "large tea mug", "red tree"]
+
+
+def test_texts_that_no_night_reads_are_not_encoded(selling, tiny_model: Path) -> None:
+    selling.see([("a", "a damaged box", "orders", 2, day(3))], part="minor")
+    encode_items(selling.lake, selling.settings(model=tiny_model))
+    assert "a damaged box" not in encoded_texts(selling)
+
+
+def test_a_text_that_only_an_earlier_night_reads_is_encoded(selling, tiny_model: Path) -> None:
+    selling.see([("a", "red heart bag", "orders", 50, day(3))], part="later")
+    report = encode_items(selling.lake, selling.settings(model=tiny_model))
+    assert {"red tree", "red heart bag"} <= set(encoded_texts(selling))
+    for night, text in ((day(2), "red tree"), (day(3), "red heart bag")):
+        expected = load_language_model(selling.settings(model=tiny_model).language_model).encode([text]).vectors
+        with as_of_view(selling.lake, night) as view:
+            np.testing.assert_array_equal(text_array(view.con, ["a"], report.model_id), expected)
+
+
+def test_a_text_that_comes_first_after_a_correction_is_encoded(selling, tiny_model: Path) -> None:
+    minor = [("a", "small box", "orders", 2, day(1)), ("a", "red tree", "orders", -5, day(3))]
+    selling.see(minor, part="corrected")
+    report = encode_items(selling.lake, selling.settings(model=tiny_model))
+    with as_of_view(selling.lake, day(3)) as view:
+        assert view.con.execute("SELECT item_text FROM items WHERE item_id = 'a'").fetchall() == [("small box",)]
+        assert text_array(view.con, ["a"], report.model_id).any()
+
+
+def test_another_model_never_reads_the_vectors_of_the_first(
+    selling, tiny_model: Path, make_model: Callable[[int], Path]
+) -> None:
+    first = encode_items(selling.lake, selling.settings(model=tiny_model))
+    second = encode_items(selling.lake, selling.settings(model=make_model(5)))
+    assert second.encoded == 2
+    with as_of_view(selling.lake, day(5)) as view:
+        one, two = (text_array(view.con, ["a", "b"], report.model_id) for report in (first, second))
+    assert np.abs(one - two).max() > 0.01
+
+
+def test_the_array_follows_the_items_asked_for(selling, tiny_model: Path) -> None:
+    report = encode_items(selling.lake, selling.settings(model=tiny_model))
+    with as_of_view(selling.lake, day(5)) as view:
+        vectors = text_array(view.con, ["d", "b", "a", "unheard", "c", "b"], report.model_id)
+        assert text_array(view.con, ["a"], "another@0").shape == (1, 0)
+    assert vectors.shape == (6, 16)
+    assert vectors.dtype == np.float32
+    assert not vectors[[0, 3]].any()
+    np.testing.assert_array_equal(vectors[1], vectors[5])
+    np.testing.assert_array_equal(vectors[2], vectors[4])
+    np.testing.assert_allclose(np.linalg.norm(vectors[[1, 2]], axis=1), 1, atol=1e-6)
+
+
+def test_texts_in_a_language_the_model_does_not_know_are_said_plainly(shop, tiny_model: Path) -> None:
+    shop.sell([("a", day(0), 1, 1.0)])
+    shop.see([("a", "红色 灯笼", "master", 0, day(0))])
+    report = encode_items(shop.lake, shop.settings(model=tiny_model))
+    assert report.unknown_share == 1
+    assert report.warning is not None
+    assert "100% of the tokens" in report.warning
+    assert "language_model.model" in report.warning
+
+
+def test_known_words_need_no_warning(selling, tiny_model: Path) -> None:
+    report = encode_items(selling.lake, selling.settings(model=tiny_model))
+    assert (report.unknown_share, report.warning) == (0, None)
+
+
+def test_a_killed_run_keeps_what_it_wrote(selling, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.enrichment.texts._TEXTS_PER_BATCH", 1)
+
+    def killed(what: str, done: int, of: int) -> None:
+        if done == 2:  # of the second batch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_items(selling.lake, selling.settings(model=tiny_model), progress=killed)
+    assert len(encoded_texts(selling)) == 1
+    assert encode_items(selling.lake, selling.settings(model=tiny_model)).encoded == 1
+
+
+def test_nothing_to_encode_needs_no_network(shop, tiny_model: Path) -> None:
+    report = encode_items(shop.lake, shop.settings(model=tiny_model))
+    assert (report.texts, report.encoded) == (0, 0)

@@ -1,0 +1,156 @@
+"""The training loop: the same weights every time, also after a kill; early stopping; budgets; a loss that explodes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.models import lstm_training
+from pipeline.models.base import Compute
+from pipeline.models.lstm import Lstm
+from pipeline.models.lstm_checkpoint import CHECKPOINT_FILE
+from pipeline.models.lstm_training import Training, one_cycle
+from tests.models.lstm_panels import shop_panel, small
+
+CPU = Compute(threads=1)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing of the training runs after it."""
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return shop_panel(series=24, days=140)
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """A checkpoint after every step."""
+    monkeypatch.setattr(lstm_training, "CHECKPOINT_SECONDS", -1.0)
+
+
+def weights_of(fitted) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in fitted.network.state_dict().items()}
+
+
+def test_the_same_panel_and_seed_give_the_same_weights(panel, tmp_path):
+    first, second = (Lstm(small()).fit(panel, folder=tmp_path / name, compute=CPU) for name in "ab")
+    other = Lstm(small(seed=8)).fit(panel, folder=tmp_path / "c", compute=CPU)
+    assert weights_of(first) == weights_of(second)
+    assert weights_of(first) != weights_of(other)
+    assert first.dependence == second.dependence
+
+
+@pytest.mark.parametrize(("phase", "step"), [("pretrain", 2), ("validate", 1), ("validate", 7), ("refit", 2)])
+def test_a_killed_training_resumes_to_the_same_weights(panel, tmp_path, monkeypatch, often, phase, step):
+    whole = Lstm(small()).fit(panel, folder=tmp_path / "whole", compute=CPU)
+    real = Training._train_step
+
+    def killed(self, at, number, rate):
+        if rate and (at, number) == (phase, step):
+            raise Killed
+        return real(self, at, number, rate)
+
+    monkeypatch.setattr(Training, "_train_step", killed)
+    with pytest.raises(Killed):
+        Lstm(small()).fit(panel, folder=tmp_path / "killed", compute=CPU)
+    done = []
+    monkeypatch.setattr(
+        Training,
+        "_train_step",
+        lambda self, at, number, rate: (done.append((at, number)), real(self, at, number, rate))[1],
+    )
+    resumed = Lstm(small()).fit(panel, folder=tmp_path / "killed", compute=CPU)
+    assert done[0] == (phase, step)
+    assert weights_of(resumed) == weights_of(whole)
+    assert resumed.dependence == whole.dependence
+    assert resumed.report.curves == whole.report.curves
+
+
+def test_a_finished_training_is_not_repeated(panel, tmp_path, monkeypatch):
+    first = Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+    monkeypatch.setattr(Training, "_train_step", lambda *_: pytest.fail("trained again"))
+    assert weights_of(Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)) == weights_of(first)
+    Lstm(small()).clear(tmp_path)
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("what", ["settings", "data", "damage"])
+def test_a_checkpoint_of_something_else_is_not_resumed_from(panel, tmp_path, what):
+    Lstm(small(seed=1) if what == "settings" else small()).fit(
+        shop_panel(series=24, days=140, seed=9) if what == "data" else panel, folder=tmp_path, compute=CPU
+    )
+    if what == "damage":
+        file = tmp_path / CHECKPOINT_FILE
+        file.write_bytes(file.read_bytes()[:200])
+    again = Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+    fresh = Lstm(small()).fit(panel, folder=tmp_path / "fresh", compute=CPU)
+    assert weights_of(again) == weights_of(fresh)
+
+
+def test_stops_early_when_the_validation_no_longer_improves(panel, tmp_path, monkeypatch):
+    scores = iter([0.9, 0.8, 0.81, 0.82, 0.83])
+    monkeypatch.setattr(Training, "_validation_score", lambda self: next(scores))
+    fitted = Lstm(small(max_steps=40, patience=3)).fit(panel, folder=tmp_path, compute=CPU)
+    assert fitted.report.stopped == "early stopping"
+    assert fitted.report.curves["validation_wql"] == [0.9, 0.8, 0.81, 0.82, 0.83]
+    assert fitted.report.parameters["best_step"] == fitted.report.steps[1]
+
+
+def test_seconds_become_steps_once_and_the_report_says_so(panel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 1.0)
+    fitted = Lstm(small(max_steps=400, max_seconds=12.0, pretrain_steps=100)).fit(panel, folder=tmp_path, compute=CPU)
+    steps = {phase: fitted.report.parameters[f"steps_{phase}"] for phase in ("pretrain", "validate", "refit")}
+    assert sum(steps.values()) <= 12
+    assert min(steps.values()) >= 1
+    assert fitted.report.stopped == "steps"
+
+
+def test_stops_at_the_wall_clock(panel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 0.0)
+    fitted = Lstm(small(max_steps=5000, max_seconds=0.5)).fit(panel, folder=tmp_path, compute=CPU)
+    assert fitted.report.stopped == "seconds"
+    assert np.isfinite(fitted.forecast(panel, 14).mean).all()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_loss_that_is_not_a_number_goes_back_and_goes_on(panel, tmp_path, monkeypatch, times):
+    left = [times]
+    real = Training._loss
+
+    def sometimes(self, rows, nights, horizon, known):
+        loss = real(self, rows, nights, horizon, known)
+        if self.state.phase == "validate" and self.state.step == 5 + times - left[0] and left[0]:
+            left[0] -= 1
+            return loss * math.nan
+        return loss
+
+    monkeypatch.setattr(Training, "_loss", sometimes)
+    fitted = Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+    assert fitted.report.parameters["recoveries"] == times
+    assert all(torch.isfinite(value).all() for value in fitted.network.state_dict().values())
+
+
+def test_a_training_that_diverges_is_named(panel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_loss", lambda self, *_: next(self.network.parameters()).sum() * math.nan)
+    with pytest.raises(ModelError, match=r"diverged: the loss of validate step .* is nan.*training\.learning_rate"):
+        Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+
+
+def test_one_cycle_rises_then_falls_to_almost_nothing():
+    rates = [one_cycle(step, 100, 1.0) for step in range(100)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine: CUDA with bf16 is not tried")
+def test_trains_and_forecasts_on_a_gpu(panel, tmp_path):
+    compute = Compute(device="cuda", threads=1, mixed_precision=True)
+    fitted = Lstm(small()).fit(panel, folder=tmp_path, compute=compute)
+    assert np.isfinite(fitted.forecast(panel, 14, grid=True).grid).all()

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PublishError, QueryError
+from pipeline.lake import Lake
+from pipeline.publishing.publish import publish, published_file
+from pipeline.publishing.query import print_query, query
+from pipeline.publishing.summary import print_night, print_scores
+from pipeline.publishing.text_table import text_table
+from tests.forecasting.fakes import some_settings
+from tests.publishing.shop import NIGHT, write_shop
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake = write_shop(Lake(tmp_path_factory.mktemp("query")))
+    publish(lake, some_settings(), NIGHT)
+    return lake.home
+
+
+def test_csv_and_json_give_all_values_back(home, capsys):
+    sql = "SELECT item_id, item_text, first_sold FROM items ORDER BY item_id LIMIT 2"
+    print_query(home, sql, "csv")
+    assert capsys.readouterr().out == (
+        "item_id,item_text,first_sold\n10,advent candle & holder,2016-07-16\n11,tree <b>bauble</b>,2016-07-16\n"
+    )
+    print_query(home, sql, "json")
+    assert json.loads(capsys.readouterr().out)[1] == {
+        "item_id": "11",
+        "item_text": "tree <b>bauble</b>",
+        "first_sold": "2016-07-16",
+    }
+
+
+def test_a_table_is_for_people(home, capsys):
+    print_query(home, "SELECT item_id, units FROM demand_daily ORDER BY ALL LIMIT 1")
+    assert capsys.readouterr().out.splitlines() == ["item_id  units", "───────  ─────", "10           9", ""]
+
+
+def test_before_the_first_publish_the_message_says_what_to_run(tmp_path):
+    with pytest.raises(PublishError, match="nothing is published yet; run `almanac run --home"):
+        query(tmp_path, "SELECT 1")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    published_file(tmp_path).parent.mkdir()
+    published_file(tmp_path).write_text("no database at all" * 1000)
+    with pytest.raises(PublishError, match=r"almanac\.duckdb: cannot be opened as a DuckDB file"):
+        query(tmp_path, "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        pytest.param("SELEC 1", "syntax error at or near", id="syntax"),
+        pytest.param("FROM forecast_lates", "Did you mean", id="typo in a name"),
+        pytest.param("DELETE FROM items", "read-only", id="write"),
+        pytest.param("COPY items TO 'stolen.csv'", "disabled", id="write a file"),
+        pytest.param("FROM read_csv('/etc/passwd')", "disabled", id="read a file"),
+    ],
+)
+def test_refused_sql_says_why_in_duckdbs_words(home, sql, said):
+    with pytest.raises(QueryError, match=said):
+        query(home, sql)
+
+
+def test_the_night_ends_with_forecasts_scores_and_where_to_look(home, capsys):
+    print_night(home, NIGHT)
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert out.index("advent candle & holder") < out.index("garden hose")
+    assert [line.split()[0] for line in lines if "0.910" in line] == ["lstm", "auto_ets", "seasonal_naive"]
+    assert f"almanac sql --home {home} " in out
+    command = next(line for line in lines if "almanac sql" in line)
+    assert query(home, command.split('"')[1]).rows
+    assert str(published_file(home)) in out
+
+
+def test_scores_print_without_a_published_file(tmp_path, capsys):
+    write_shop(Lake(tmp_path))
+    print_scores(tmp_path, NIGHT)
+    assert "lstm" in capsys.readouterr().out
+
+
+def test_text_table_fits_a_narrow_terminal_by_leaving_out_the_middle():
+    columns = [f"column{n}" for n in range(12)]
+    table = text_table(columns, [list(range(12))], width=60)
+    assert all(len(line) <= 60 for line in table.splitlines())
+    assert table.splitlines()[0].split() == ["column0", "column1", "column2", "…", "column10", "column11"] or (
+        "column0" in table and "column11" in table and "…" in table
+    )
+
+
+def test_text_table_counts_the_cells_of_chinese_text():
+    from rich.cells import cell_len
+
+    lines = text_table(["text", "n"], [["年糕", 1], ["rice", 22]]).splitlines()
+    assert {cell_len(line) for line in lines} == {8}
