@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from assets.common import FACTS, inline_png, markdown_table, metadata, table_spec
 from pipeline.backtesting.backtest import run_backtest
-from pipeline.backtesting.plots import plot_wql_by_horizon
+from pipeline.backtesting.plots import item_fans, plot_wql_by_horizon
 from pipeline.errors import HistoryError
+from pipeline.models.registry import MODEL
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
 from resources.tracking import TrackingResource
@@ -57,6 +58,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
             if champion and champion.as_of == as_of:
                 run = tracking.of(work.settings).run(champion.run_id)
                 run.log_scores(pa.Table.from_pandas(report.scores, preserve_index=False))
+                by_location = work.settings.shop.by_location
+                run.log_plots(item_fans(work.lake, as_of, MODEL, by_location=by_location))
             shown = {
                 "scores": markdown_table(report.summary.reset_index().to_dict("records")),
                 "wql_by_horizon": dg.MetadataValue.md(inline_png(plot_wql_by_horizon(report.scores))),

@@ -25,5 +25,7 @@ def ingestion(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator
     for name in TABLES:
         yield dg.MaterializeResult(
             name,
-            metadata=metadata(rows=work.lake.count(name), seconds=work.seconds, new_files=len(report.files), files=files),
+            metadata=metadata(
+                rows=work.lake.count(name), seconds=work.seconds, new_files=len(report.files), files=files
+            ),
         )

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from assets.common import FACTS, metadata, table_spec
 from pipeline.as_of import as_of_view
-from pipeline.models.registry import make
+from pipeline.models.registry import MODEL, make
 from pipeline.training.cadence import settings_hash, training_due
 from pipeline.training.panel import build_panel
 from resources.compute import ComputeResource
@@ -40,7 +40,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 return dg.MaterializeResult(metadata=metadata(rows=0, seconds=work.seconds, **reused))
             picked = compute.pick(work.settings.compute)
             checkpoints = home.path / "training" / as_of.isoformat()
-            forecaster = make("lstm", work.settings)
+            forecaster = make(MODEL, work.settings)
             with (
                 as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view,
                 store.training_run(

@@ -3,6 +3,8 @@
 Heavy libraries are imported inside the commands: `almanac --help` answers at once.
 """
 
+import atexit
+import os
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -170,5 +172,13 @@ def main(arguments: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-if __name__ == "__main__":
+def entry() -> None:
+    """The console script: `main`, and then a quiet end."""
+    # DuckDB 2.0's binding (nanobind) reports leaked types on stderr while the interpreter shuts down, 60 lines that
+    # read like a crash and mean nothing; what is registered first runs last, after everybody else's farewell
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -23,9 +23,9 @@ from pipeline.backtesting.store import Store
 from pipeline.errors import HistoryError
 from pipeline.lake import Lake
 from pipeline.models.base import Array, Compute, Progress, silent
+from pipeline.models.registry import MODEL
 from pipeline.settings import Settings
 
-MODEL = "lstm"
 SUMMARY_METRICS = (
     "wql", "wape", "wape_total", "bias", "rmsse", "mase", "coverage_50", "coverage_80", "coverage_90",
     "pit_coverage_80",
@@ -105,7 +105,9 @@ def run_backtest(
         raise plan.too_little(settings, plan.skipped)
 
     store = Store(workdir / "origins")
-    work = OriginWork(_budgeted(settings), models, make or registry.make, compute, store, lake.home, progress, len(plan.origins))
+    work = OriginWork(
+        _budgeted(settings), models, make or registry.make, compute, store, lake.home, progress, len(plan.origins)
+    )
     skipped = dict(plan.skipped)
     done: list[OriginForecasts] = []
     for number, origin in enumerate(plan.origins):

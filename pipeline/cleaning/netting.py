@@ -197,7 +197,8 @@ class _Group:
         place = (ledger.ordered_at[row], row)
         freed: list[tuple[int, int]] = []
         if ledger.units[row] > 0:
-            for cancellation in list(ledger.taken.get(row, ())):
+            # by time and not by when they were netted: a later delivery does not know that any more
+            for cancellation in sorted(ledger.taken.get(row, ()), key=lambda c: (ledger.ordered_at[c], c)):
                 if not ledger.left[cancellation]:
                     insort(self.waiting, (ledger.ordered_at[cancellation], cancellation))
                 freed.append((cancellation, ledger.take_back(cancellation, row)))

@@ -16,7 +16,7 @@ from pipeline.ingestion.mapping import CsvOptions
 from pipeline.ingestion.staging import UnreadableFileError
 
 MARK = "\x1f"
-"""Begins a line that was set aside; the letter after it says why (`REASONS`)."""
+"""Stands before and after a line that was set aside; the letter after the first one says why (`REASONS`)."""
 
 REASONS = {"q": "a quotation mark out of place", "u": "not valid UTF-8"}
 _LONGEST_RECORD = 200  # lines; a longer quoted text is a stray quotation mark
@@ -132,8 +132,8 @@ class _Mender:
         text = line.decode("utf-8", errors="replace")
         if self._options.quote:
             text = text.replace(self._options.quote, "\N{RIGHT DOUBLE QUOTATION MARK}")
-        # one column too many: the reader rejects this line and no other
-        return (MARK + reason + text + self._options.delimiter * (self._columns + 1)).encode("utf-8")
+        # more columns than the header: the reader rejects this line and no other (empty ones it would pass over)
+        return (MARK + reason + text + MARK + (self._options.delimiter + MARK) * self._columns).encode("utf-8")
 
     def check_encoding(self) -> None:
         """A broken line among good ones is a broken line; a file of them is in another encoding."""

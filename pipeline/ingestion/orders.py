@@ -200,10 +200,9 @@ def _order_cells(mapping: SourceMapping, orders: OrdersMapping, records: Records
     for name in ("quantity", "unit_price", "line_no"):
         cell = given.get(name)
         if cell is not None and (cell.sum is not None or cell.divide is not None):
-            numbers[name] = delivered.number(cell)
-            texts[name] = (
-                f"CASE WHEN {delivered.not_a_number(cell)} THEN 'a part of it' ELSE {numbers[name]}::VARCHAR END"
-            )
+            bad = delivered.not_a_number(cell)
+            numbers[name] = f"CASE WHEN NOT {bad} THEN {delivered.number(cell)} END"
+            texts[name] = f"CASE WHEN {bad} THEN 'a part of it' END"
         else:
             numbers[name] = cells.number(Cell(column=name))
     units = numbers["quantity"]

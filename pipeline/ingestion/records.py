@@ -25,7 +25,8 @@ from pipeline.ingestion.staging import (
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.sql")}
 
-_COLLECT = "store_rejects = true, rejects_table = 'rejects_first', rejects_scan = 'scan_first', rejects_limit = 0"
+_REJECTS = "store_rejects = true, rejects_table = 'rejects_{0}', rejects_scan = 'scan_{0}', rejects_limit = 0"
+"""Every reading collects its rejects: with `ignore_errors` alone, DuckDB 2.0 loses good lines after a bad quotation mark."""
 
 Keep = Callable[[Mapping[str, str]], str]
 """Makes the columns to keep of the first reading: SQL, from the SQL identifier of each file column."""
@@ -128,11 +129,11 @@ def _open_csv(
     kept = keep(columns) if keep is not None else ""
     try:
         source = readable if mended else staged.path
-        fine = _first_reading(con, _read_csv(source, mapping, len(staged.header), _COLLECT), asked, kept)
+        fine = _first_reading(con, _read_csv(source, mapping, len(staged.header), "first"), asked, kept)
         if not fine and not mended:
             mend(staged.path, readable, mapping.csv, len(staged.header))
             source = readable
-            fine = _first_reading(con, _read_csv(source, mapping, len(staged.header), _COLLECT), asked, kept)
+            fine = _first_reading(con, _read_csv(source, mapping, len(staged.header), "first"), asked, kept)
         if fine is None:
             raise UnreadableFileError(
                 "cannot be read as CSV; correct the file, or the mapping's csv: {delimiter, quote, encoding}"
@@ -144,7 +145,7 @@ def _open_csv(
         ) from error
     con.execute(
         "CREATE OR REPLACE TEMP VIEW delivered AS SELECT row_number() OVER () AS seq, * "
-        f"FROM {_read_csv(source, mapping, len(staged.header), 'ignore_errors = true')}"
+        f"FROM {_read_csv(source, mapping, len(staged.header), 'again')}"
     )
     con.execute(_SQL["rejected"], {"mark": MARK, "hide": hide, **_reason_parameters()})
     rejected = int(con.execute("SELECT count(*) FROM rejected").fetchall()[0][0])
@@ -165,7 +166,7 @@ def _first_reading(con: duckdb.DuckDBPyConnection, source: str, asked: Sequence[
     Returns:
         None when the reader gave up altogether (mixed line ends, for one).
     """
-    for table in ("rejects_first", "scan_first"):
+    for table in ("rejects_first", "scan_first", "rejects_again", "scan_again"):
         con.execute(f"DROP TABLE IF EXISTS {table}")
     try:
         if kept:
@@ -183,7 +184,7 @@ def _first_reading(con: duckdb.DuckDBPyConnection, source: str, asked: Sequence[
     return int(faulty[0][0]) == 0
 
 
-def _read_csv(path: Path, mapping: FileMapping, columns: int, faulty: str) -> str:
+def _read_csv(path: Path, mapping: FileMapping, columns: int, reading: str) -> str:
     """A call of DuckDB's reader. Nothing is sniffed: types from the first lines broke at line ten million of a real file."""
     options: CsvOptions = mapping.csv
     names = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(columns))
@@ -191,7 +192,7 @@ def _read_csv(path: Path, mapping: FileMapping, columns: int, faulty: str) -> st
     quote = sql_text(options.quote)
     return (
         f"read_csv({sql_text(str(path))}, auto_detect = false, header = true, delim = {sql_text(options.delimiter)}, "
-        f"quote = {quote}, escape = {quote}, columns = {{{names}}}, nullstr = [{nulls}], {faulty})"
+        f"quote = {quote}, escape = {quote}, columns = {{{names}}}, nullstr = [{nulls}], {_REJECTS.format(reading)})"
     )
 
 

@@ -47,4 +47,4 @@ SELECT
             THEN regexp_replace(regexp_replace(text, '[0-9]', '9', 'g'), '[\pL]', 'x', 'g')
         ELSE text
     END AS raw_text
-FROM (SELECT *, CASE WHEN is_marked THEN substr(csv_line, 3) ELSE csv_line END AS text FROM told);
+FROM (SELECT *, CASE WHEN is_marked THEN split_part(substr(csv_line, 3), $mark, 1) ELSE csv_line END AS text FROM told);

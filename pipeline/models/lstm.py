@@ -162,11 +162,12 @@ class FittedLstm:
         with torch_threads(self.compute.threads):
             for start in range(0, panel.series, _ROWS_AT_ONCE):
                 rows = slice(start, start + _ROWS_AT_ONCE)
-                mean[rows], quantiles[rows], fine = self._forecast_rows(
-                    network, panel.rows(rows), horizon, device, grid
-                )
-                if finer is not None and fine is not None:
-                    finer[rows] = fine
+                filled = panel.rows(np.minimum(np.arange(start, start + _ROWS_AT_ONCE), panel.series - 1))
+                count = min(_ROWS_AT_ONCE, panel.series - start)
+                some_mean, some_quantiles, some_grid = self._forecast_rows(network, filled, horizon, device, grid)
+                mean[rows], quantiles[rows] = some_mean[:count], some_quantiles[:count]
+                if finer is not None and some_grid is not None:
+                    finer[rows] = some_grid[:count]
                 progress("forecast", min(start + _ROWS_AT_ONCE, panel.series), panel.series)
         return Forecast(mean, whole_units(quantiles), finer, np.array(GRID_LEVELS) if grid else None)
 
@@ -188,7 +189,9 @@ class FittedLstm:
             quantiles = likelihood.quantiles(_levels(QUANTILES, device)).float() * batch.open.unsqueeze(-1)
             fine = None
             if grid:
-                fine = likelihood.quantiles(_levels(GRID_LEVELS, device), whole=False).float() * batch.open.unsqueeze(-1)
+                fine = likelihood.quantiles(_levels(GRID_LEVELS, device), whole=False).float() * batch.open.unsqueeze(
+                    -1
+                )
             return mean.cpu().numpy(), quantiles.cpu().numpy(), None if fine is None else fine.cpu().numpy()
 
     def save(self, folder: Path) -> None:

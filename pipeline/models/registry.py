@@ -9,6 +9,10 @@ from pipeline.models.base import Fitted, Forecaster
 from pipeline.settings import Settings
 
 
+MODEL = "lstm"
+"""The forecaster that nights train, and that backtests set beside the baselines."""
+
+
 def _lstm(settings: Settings) -> Forecaster:
     from pipeline.models.lstm import Lstm
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import assets.validation
 import dagster as dg
 
 import assets.backtesting
@@ -18,6 +17,7 @@ import assets.forecasting
 import assets.ingestion
 import assets.publishing
 import assets.training
+import assets.validation
 from pipeline.errors import SettingsError
 from pipeline.orchestration.jobs import build_jobs
 from pipeline.orchestration.partitions import nights

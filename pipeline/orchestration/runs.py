@@ -85,7 +85,7 @@ def _execute(home: Path, job: str, as_of: date | None) -> None:
         result = resolved.execute_in_process(
             instance=instance,
             partition_key=as_of.isoformat() if as_of else None,
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
             tags={"almanac/started_by": "command line"},
         )
@@ -98,14 +98,19 @@ def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
     transient = False
     messages: list[str] = []
     for event in result.all_events:
-        if event.is_step_failure:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+                messages.append(f"{check.asset_key.to_user_string()}: {check.description}; details in report/data_docs")
+        elif event.is_step_failure:
             failure = event.step_failure_data
             described = failure.user_failure_data.description if failure.user_failure_data else None
             error = failure.error
             while error is not None and error.cause is not None:
                 error = error.cause
             transient = transient or bool(error and error.cls_name in _TRANSIENT_NAMES)
-            messages.append(described or (error.message.strip() if error else f"{event.step_key} failed"))
+            if error is None or error.cls_name != "DagsterAssetCheckFailedError":
+                messages.append(described or (error.message.strip() if error else f"{event.step_key} failed"))
     text = "\n".join(dict.fromkeys(messages)) or "the run failed"
     text += f"\n(the run's history: almanac ui --home {home})"
     return TransientError(text) if transient else PermanentError(text)

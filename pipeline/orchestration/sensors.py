@@ -13,9 +13,7 @@ from pipeline.settings import load_settings
 _SETTLED_SECONDS = 30.0
 
 
-def build_sensors(
-    home: Path, ingest: "AssetJob", now: Callable[[], float]
-) -> list[dg.SensorDefinition]:
+def build_sensors(home: Path, ingest: "AssetJob", now: Callable[[], float]) -> list[dg.SensorDefinition]:
     """The sensor on a home's drop folders; stopped until a person turns it on in the UI."""
 
     @dg.sensor(
