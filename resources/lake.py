@@ -83,7 +83,9 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             with home_lock(self.path):
                 settings = load_settings(self.path)
-                yield Work(Lake(self.path, settings.compute), settings)
+                lake = Lake(self.path, settings.compute)
+                lake.sweep()
+                yield Work(lake, settings)
         except PermanentError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         except TransientError as error:

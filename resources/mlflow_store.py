@@ -1,5 +1,6 @@
 """The MLflow store of one home: where it is, how it is opened, and what its errors mean for a person."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class MlflowStore:
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         from mlflow import MlflowClient
 
+        # "Creating initial MLflow database tables": nobody watching a night needs to read it
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.artifacts.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 

@@ -167,9 +167,10 @@ def _transcoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
             yield text.encode("utf-8")
         yield decoder.decode(b"", final=True).encode("utf-8")
     except UnicodeError as error:
-        place = read + getattr(error, "start", 0)
+        start = getattr(error, "start", 0)
+        lines += bytes(getattr(error, "object", b""))[:start].count(b"\n")
         raise UnreadableFileError(
-            f"after line {lines + 1:,} (about byte {place:,}): not {encoding} text ({getattr(error, 'reason', error)}); "
+            f"line {lines + 1:,} (about byte {read + start:,}): not {encoding} text ({getattr(error, 'reason', error)}); "
             "correct the mapping's csv: {encoding: …} (utf-8, utf-16, gb18030, latin-1), or deliver the file again"
         ) from error
 

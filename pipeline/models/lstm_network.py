@@ -24,7 +24,7 @@ class NetworkSizes:
     hidden: int
     text_hidden: int = 8
     category_hidden: int = 6
-    dropout: float = 0.1
+    dropout: float = 0.3
     text_dropout: float = 0.3
 
     @classmethod

@@ -83,7 +83,9 @@ SUITES: dict[str, Callable[[Settings], tuple[Expected, ...]]] = {
             "ERROR",
             high=settings.validation.max_quarantined_share,
         ),
-        _between("share", "few lines of any file are in quarantine", "WARN", high=settings.validation.max_quarantined_share),
+        _between(
+            "share", "few lines of any file are in quarantine", "WARN", high=settings.validation.max_quarantined_share
+        ),
         _equal("quarantined", "stored", "every quarantined line is kept"),
         _none("without_reason", "every quarantined line has a reason"),
     ),

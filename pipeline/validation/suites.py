@@ -159,7 +159,7 @@ def _validate(table: str, frame: Any, expected: tuple[Expected, ...]) -> Any:
         getattr(expectations, one.expectation)(
             **one.arguments,
             severity="critical" if one.severity == "ERROR" else "warning",
-            notes=one.meaning,
+            description=one.meaning,
             meta={"place": place},
         )
         for place, one in enumerate(expected)

@@ -52,7 +52,7 @@ def test_lines_in_are_lines_out(new_home, lines, end):
 
 
 def test_line_numbers_among_thousands_of_rejects(home):
-    rng = random.Random(5)  # noqa: S311
+    rng = random.Random(5)
     lines, expected = [], {}
     for number in range(2, 20_002):
         order = f"O{number}"
@@ -82,7 +82,7 @@ def test_a_stray_quotation_mark_costs_one_line(home):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_files_in_any_number_of_runs(new_home, seed):
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     files = {
         f"orders_{n}.csv": HEADER
         + "".join(

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 LINE = "O1,A,red mug,2,1.50,2010-07-01 09:00:00,C17"
 
@@ -203,7 +204,7 @@ def test_repeats_and_further_lines_of_an_item(home):
         ("O1", "A", 1, 1, 2, True),
         ("O1", "A", 1, 1, 2, True),
         ("O1", "A", 2, 1, 5, False),
-    ] or sorted(row[5] for row in _state(home)) == [False, False, True, True]
+    ]
 
 
 def test_a_corrected_delivery_is_a_new_version_known_from_its_delivery(home):
@@ -291,7 +292,7 @@ def test_built_columns_decimal_comma_and_units(home):
 def test_online_retail_reads_as_its_readme_says(home, real_orders, tmp_path):
     from pipeline.settings import SHIPPED_SOURCES
 
-    home.mapping = __import__("yaml").safe_load((SHIPPED_SOURCES / "online-retail-ii.yaml").read_text())
+    home.mapping = yaml.safe_load((SHIPPED_SOURCES / "online-retail-ii.yaml").read_text())
     (tmp_path / "orders").symlink_to(real_orders)
     assert home.ingest().lines == 823_643
     report = home.validate()
