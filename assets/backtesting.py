@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pyarrow as pa
 
-from assets.common import FACTS, inline_png, markdown_table, metadata, table_spec
+from assets.common import FACTS, inline_png, markdown_table, metadata, records, table_spec
 from pipeline.backtesting.backtest import run_backtest
 from pipeline.backtesting.plots import item_fans, plot_wql_by_horizon
 from pipeline.errors import HistoryError
@@ -61,7 +61,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 by_location = work.settings.shop.by_location
                 run.log_plots(item_fans(work.lake, as_of, MODEL, by_location=by_location))
             shown = {
-                "scores": markdown_table(report.summary.reset_index().to_dict("records")),
+                "scores": markdown_table(records(report.summary.reset_index())),
                 "wql_by_horizon": dg.MetadataValue.md(inline_png(plot_wql_by_horizon(report.scores))),
                 "origins": ", ".join(map(str, report.origins)),
                 "skipped": "; ".join(f"{day}: {why}" for day, why in report.skipped.items()) or "none",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from pipeline.tables import TABLES, Table
 
@@ -51,6 +52,11 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValu
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(_cell(row[name]) for name in head) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a small frame for `markdown_table`."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _cell(value: Any) -> str:

@@ -151,7 +151,7 @@ SELECT item_id, location, day, (revenue_gross / units_gross)::DOUBLE AS unit_pri
 FROM demand_daily
 WHERE units_gross > 0 AND revenue_gross > 0;
 
--- grain: item × location × kind × period, newest announcement
+-- grain: item × location × kind × period; of several announcements the largest share and the earliest day
 CREATE TABLE promotions AS
 SELECT
     item_id,
@@ -159,7 +159,8 @@ SELECT
     kind,
     starts_on,
     ends_on,
-    max(share) AS share
+    max(share) AS share,
+    min(known_on) AS known_on
 FROM lake_promotions
 WHERE known_on <= getvariable('as_of')
 GROUP BY ALL;

@@ -80,7 +80,9 @@ def test_no_file_is_two_rooms() -> None:
 
 
 def test_nothing_unpickles() -> None:
-    pattern = re.compile(r"\bpickle\.(load|dump)s?\(|\bimport pickle\b|torch\.load\(|joblib\.(load|dump)|allow_pickle=True")
+    pattern = re.compile(
+        r"\bpickle\.(load|dump)s?\(|\bimport pickle\b|torch\.load\(|joblib\.(load|dump)|allow_pickle=True"
+    )
     for path in SOURCES:
         if path == Path(__file__):
             continue

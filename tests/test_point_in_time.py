@@ -258,7 +258,7 @@ def arrays(lake: Lake) -> dict[str, Any]:
         history = (NIGHT - view.first_day).days + 1
         at = (["I1"], [""], view.first_day)
         names, calendar = event_features(view.con, ["GB"], view.first_day, history + 28)
-        kinds, promotion = promotion_array(view.con, *at, history + 28)
+        kinds, promotion, _ = promotion_array(view.con, *at, history + 28)
         return {
             "first_day": view.first_day,
             "calendar_names": names,

@@ -24,6 +24,9 @@ _MERGED = Path(__file__).with_name("merged_promotions.sql").read_text(encoding="
 _ROWS_AT_ONCE = 250_000
 
 
+LONGEST_LEAD = 255
+"""Days of announcement ahead that are told apart: more than any forecast looks ahead with promotions."""
+
 @dataclass(frozen=True)
 class PromotionReport:
     """What `take_over_promotions` did.
@@ -100,7 +103,7 @@ def promotion_array(
     days: int,
     *,
     kinds: Sequence[str] | None = None,
-) -> tuple[tuple[str, ...], Floats]:
+) -> tuple[tuple[str, ...], Floats, NDArray[np.uint8]]:
     """Promotions of series × days, past and announced, as known on the night of the view.
 
     Args:
@@ -112,27 +115,31 @@ def promotion_array(
         kinds: kinds wanted, in this order (those of a trained model); default: all known on the night.
 
     Returns:
-        Names of the P kinds, and (S, days, P) float32: share of the shop reached, zero without promotion.
+        Names of the P kinds; (S, days, P) float32: share of the shop reached, zero without promotion; and
+        (S, days, P) uint8: how many days before each day its promotion was announced, at most `LONGEST_LEAD`.
     """
     wanted = tuple(kinds) if kinds is not None else promotion_kinds(con)
     shares = np.zeros((len(item_ids), days, len(wanted)), dtype=np.float32)
     if not wanted or not len(item_ids):
-        return wanted, shares
-    flat = shares.reshape(-1)
+        return wanted, shares, np.zeros(shares.shape, dtype=np.uint8)
+    leads = np.zeros(shares.shape, dtype=np.uint8)
+    flat, flat_leads = shares.reshape(-1), leads.reshape(-1)
     with registered_series(con, item_ids, locations) as series:
         periods = con.sql(
             f"SELECT s.number AS number, (list_position($1, p.kind) - 1)::BIGINT AS kind, "
             f"greatest(p.starts_on - $2, 0)::BIGINT AS first, least(p.ends_on - $2, $3 - 1)::BIGINT AS last, "
-            f"p.share::FLOAT AS share FROM promotions AS p INNER JOIN {series} AS s "
+            f"p.share::FLOAT AS share, ($2 - p.known_on)::BIGINT AS known FROM promotions AS p INNER JOIN {series} AS s "
             "ON p.item_id = s.item_id AND p.location IN ('', s.location) "
             "WHERE list_contains($1, p.kind) AND p.ends_on >= $2 AND p.starts_on < $2 + $3::INTEGER",
             params=[list(wanted), first_day, days],
         )
         for batch in periods.to_arrow_reader(_ROWS_AT_ONCE):
-            number, kind, first, last, share = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
+            number, kind, first, last, share, known = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
             length = last - first + 1
             # one entry per day of each period: its start repeated, plus 0, 1, 2, … within the period
             within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
             cell = np.repeat((number * days + first) * len(wanted) + kind, length) + within * len(wanted)
             np.maximum.at(flat, cell, np.repeat(share, length))
-    return wanted, shares
+            lead = np.clip(np.repeat(first + known, length) + within, 0, LONGEST_LEAD).astype(np.uint8)
+            np.maximum.at(flat_leads, cell, lead)
+    return wanted, shares, leads

@@ -24,7 +24,7 @@ LEVELS = len(LEVEL_DAYS) + len(RATE_DAYS) + 12
 YEAR = 364
 """52 weeks: the same weekday a year before."""
 
-_STEP_FIXED = 15
+_STEP_FIXED = 14
 _MIN_AGE = 7
 _AGE_DAYS = 182
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -194,7 +194,12 @@ class Windows:
             self.log_price = self._tensor(np.log(np.maximum(panel.price, 1e-4)), torch.float32)
         self.closed = self._tensor(panel.closed, torch.float32)
         self.calendar = self._tensor(spec.calendar.transform(_by_name(panel, spec)), torch.float32)
-        self.promotion = self._tensor(_promotions_by_name(panel, spec), torch.float32)
+        self.promotion = self._tensor(_promotions_by_name(panel, spec, panel.promotion), torch.float32)
+        self.promotion_lead = (
+            None
+            if panel.promotion_lead is None
+            else self._tensor(_promotions_by_name(panel, spec, panel.promotion_lead), torch.uint8)
+        )
         self.weekday = self._tensor(_weekday_one_hot(panel), torch.float32)
         self.text = self._tensor(panel.text, torch.float32)
         known = {name: index + 1 for index, name in enumerate(spec.category_names)}
@@ -297,8 +302,8 @@ class Windows:
         last = self.last_sale[rows, nights].long()
         age = (nights - self.age_from[rows]).clamp(min=0)
         base_mu = torch.log(size / scale).float()
-        before, before_known = self._year_ago_mean(rows, nights - YEAR, 56, 0)
-        coming, coming_known = self._year_ago_mean(rows, nights - YEAR, 0, 56)
+        before, before_known = self._year_ago_mean(rows, nights - YEAR, 56, 0, nights)
+        coming, coming_known = self._year_ago_mean(rows, nights - YEAR, 0, 56, nights)
         columns = [
             *(torch.log1p(mean / scale) for mean in means.values()),
             *rates.values(),
@@ -322,13 +327,15 @@ class Windows:
     def _price_since(self, rows: Tensor, nights: Tensor, price: Tensor, days: int) -> Tensor:
         return torch.nan_to_num(price - self.log_price[rows, (nights - days).clamp(min=0)]).clamp(-1.5, 1.5)
 
-    def _year_ago_mean(self, rows: Tensor, centre: Tensor, back: int, forth: int) -> tuple[Tensor, Tensor]:
+    def _year_ago_mean(
+        self, rows: Tensor, centre: Tensor, back: int, forth: int, nights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Mean per day over centre−back+1 … centre+forth, and whether it was on sale then; zero where masked."""
         shape = centre.shape
         rows = rows.unsqueeze(1).expand(shape) if centre.dim() == 2 else rows
         start = self.first_sold[rows] - 1
         after, to = torch.maximum(centre - back, start), centre + forth
-        known = (to - after >= max(1, (back + forth) // 2)) & (to < self.days) & self.spec.year_ago
+        known = (to - after >= max(1, (back + forth) // 2)) & (to <= (nights.unsqueeze(1) if to.dim() == 2 else nights)) & self.spec.year_ago
         after, to = torch.where(known, after, -1), torch.where(known, to, -1)
         total = self._sum(self.sum_units, rows, after, to)
         days = (self.sum_open[to + 1] - self.sum_open[after + 1]).clamp(min=1)
@@ -352,10 +359,9 @@ class Windows:
         per_scale = scale.unsqueeze(1)
         mean8, rate8, count8 = self._same_weekday(rows, nights, ahead, 8)
         mean26, rate26, _ = self._same_weekday(rows, nights, ahead, 26)
-        near, near_known = self._year_ago_mean(rows, ahead - YEAR, 4, 3)
-        wide, wide_known = self._year_ago_mean(rows, ahead - YEAR, 15, 14)
+        near, near_known = self._year_ago_mean(rows, ahead - YEAR, 4, 3, nights)
+        wide, wide_known = self._year_ago_mean(rows, ahead - YEAR, 15, 14, nights)
         lift = torch.log((wide + 0.1) / (extra["before"].unsqueeze(1) + 0.1)) * wide_known
-        price = self.log_price[rows.unsqueeze(1), ahead] - extra["price"].unsqueeze(1)
         distance = (ahead - nights.unsqueeze(1)).float()
         own = [
             torch.log1p(mean8 / per_scale),
@@ -367,14 +373,17 @@ class Windows:
             lift.clamp(-4, 4),
             near_known,
             wide_known,
-            torch.nan_to_num(price).clamp(-1.5, 1.5),
             torch.log(distance) / 4.5,
             distance / YEAR,
             (extra["rate"].unsqueeze(1)).expand_as(distance),
             extra["base_mu"].unsqueeze(1).expand_as(distance) / 3,
         ]
         shop = torch.cat([self.closed.unsqueeze(1), self.weekday, self.calendar], 1)
-        steps = torch.cat([torch.stack(own, 2), shop[ahead], self.promotion[rows.unsqueeze(1), ahead]], 2)
+        # a price paid after the night would tell that there was a sale, and a promotion announced later what nobody knew
+        promotion = self.promotion[rows.unsqueeze(1), ahead]
+        if self.promotion_lead is not None:
+            promotion = promotion * (self.promotion_lead[rows.unsqueeze(1), ahead] >= distance.unsqueeze(2))
+        steps = torch.cat([torch.stack(own, 2), shop[ahead], promotion], 2)
         rate = (rate8 * count8 + 3 * extra["rate"].unsqueeze(1)) / (count8 + 3)
         return steps, torch.logit(rate.clamp(0.01, 0.97))
 
@@ -417,12 +426,12 @@ def _by_name(panel: Panel, spec: FeatureSpec) -> np.ndarray[Any, Any]:
     return out
 
 
-def _promotions_by_name(panel: Panel, spec: FeatureSpec) -> np.ndarray[Any, Any]:
+def _promotions_by_name(panel: Panel, spec: FeatureSpec, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     place = {name: index for index, name in enumerate(panel.promotion_kinds)}
-    out = np.zeros((*panel.promotion.shape[:2], len(spec.promotion_kinds)), np.float32)
+    out = np.zeros((*values.shape[:2], len(spec.promotion_kinds)), values.dtype)
     for index, name in enumerate(spec.promotion_kinds):
         if name in place:
-            out[:, :, index] = panel.promotion[:, :, place[name]]
+            out[:, :, index] = values[:, :, place[name]]
     return out
 
 

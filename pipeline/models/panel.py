@@ -27,6 +27,8 @@ class Panel:
             price would be a leak); beyond the night the last known or the announced price.
         promotion: (S, T + H, P) share of the shop reached by each kind of promotion, zero without.
         promotion_kinds: names of the P kinds.
+        promotion_lead: (S, T + H, P) how many days before the day its promotion was announced, so that a window of
+            the past sees what its own night could know; None: all were known for ever.
         calendar: (T + H, C) features of the day, the same for all series (see `calendar_names`).
         calendar_names: names of the C features.
         closed: (T + H,) the shop is closed that day: observed up to the night, expected beyond it.
@@ -51,6 +53,7 @@ class Panel:
     text: Floats
     category: NDArray[np.int64]
     category_names: tuple[str, ...]
+    promotion_lead: NDArray[np.uint8] | None = None
 
     @property
     def series(self) -> int:
@@ -82,6 +85,7 @@ class Panel:
             units_winsorised=self.units_winsorised[index],
             price=self.price[index],
             promotion=self.promotion[index],
+            promotion_lead=None if self.promotion_lead is None else self.promotion_lead[index],
             first_sold=self.first_sold[index],
             text=self.text[index],
             category=self.category[index],

@@ -8,7 +8,6 @@ from pipeline.errors import ModelError
 from pipeline.models.base import Fitted, Forecaster
 from pipeline.settings import Settings
 
-
 MODEL = "lstm"
 """The forecaster that nights train, and that backtests set beside the baselines."""
 

@@ -36,7 +36,7 @@ class StandardScaler:
     @classmethod
     def fit(cls, training: NDArray[Any], *, limit: float = 6.0) -> Self:
         """Fit on (…, F) training values; NaN are left out."""
-        rows = training.reshape(-1, training.shape[-1]).astype(np.float64)
+        rows = _rows(training)
         known = np.isfinite(rows)
         count = np.maximum(known.sum(0), 1)
         mean = np.where(known, rows, 0.0).sum(0) / count
@@ -80,7 +80,7 @@ class MinMaxScaler:
     @classmethod
     def fit(cls, training: NDArray[Any], *, slack: float = 0.5) -> Self:
         """Fit on (…, F) training values; NaN are left out."""
-        rows = training.reshape(-1, training.shape[-1]).astype(np.float64)
+        rows = _rows(training)
         known = np.isfinite(rows)
         low = np.where(known, rows, np.inf).min(0, initial=np.inf)
         high = np.where(known, rows, -np.inf).max(0, initial=-np.inf)
@@ -144,6 +144,11 @@ class PerSeriesScaler:
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Undo `to_json`."""
         return cls(int(stored["days"]), float(stored["floor"]))
+
+
+def _rows(training: NDArray[Any]) -> Doubles:
+    """(…, F) as (rows, F), also when F is 0."""
+    return training.reshape(int(np.prod(training.shape[:-1])), training.shape[-1]).astype(np.float64)
 
 
 Scaler = StandardScaler | MinMaxScaler | PerSeriesScaler

@@ -116,7 +116,8 @@ def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
     return TransientError(text) if transient else PermanentError(text)
 
 
-_TRANSIENT_NAMES = {cls.__name__ for cls in (TransientError, *TransientError.__subclasses__())}
+_TRANSIENT: list[type[TransientError]] = [TransientError, *TransientError.__subclasses__()]
+_TRANSIENT_NAMES = {kind.__name__ for kind in _TRANSIENT}
 
 
 def serve_ui(home: Path, port: int) -> None:
@@ -136,7 +137,7 @@ def serve_ui(home: Path, port: int) -> None:
     tools = Path(sys.executable).parent
     store = home / "mlflow"
     store.mkdir(parents=True, exist_ok=True)
-    commands = (
+    commands: tuple[list[str | Path], ...] = (
         [tools / "dagster", "dev", "-m", "pipeline.orchestration.definitions", "-h", "127.0.0.1", "-p", str(port)],
         [
             *(tools / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port + 1)),

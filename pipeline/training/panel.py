@@ -66,7 +66,7 @@ def build_panel(
     days = min((view.as_of - view.first_day).days + 1, history_days or MAX_DAYS)
     first_day = view.as_of - timedelta(days=days - 1)
     units, winsorised = _demand(view, items, locations, first_day, days)
-    kinds, promotion = promotion_array(view.con, items, locations, first_day, days + horizon)
+    kinds, promotion, lead = promotion_array(view.con, items, locations, first_day, days + horizon)
     names, calendar = event_features(view.con, settings.holiday_countries, first_day, days + horizon)
     category, category_names = _categories(view, items)
     if model_id is None:
@@ -81,6 +81,7 @@ def build_panel(
         price=price_array(view.con, items, locations, first_day, days, horizon),
         promotion=promotion,
         promotion_kinds=kinds,
+        promotion_lead=lead,
         calendar=calendar,
         calendar_names=names,
         closed=_closed(view, settings, first_day, days, horizon),

@@ -13,6 +13,7 @@ from pipeline.models.lstm import GRID_LEVELS, Lstm, load_lstm
 from pipeline.models.lstm_features import FeatureSpec, Windows
 from pipeline.models.lstm_training import dependence_of, steps_for, validation_days
 from pipeline.settings import QUANTILES
+from tests.models.demand_panels import panel_of
 from tests.models.lstm_panels import WEEK, changed_after, shop_panel, small
 
 CPU = Compute(threads=1)
@@ -188,7 +189,7 @@ def test_year_ago_windows_are_those_of_the_same_weekday():
     spec = replace(Lstm(small())._spec(panel), year_ago=True)
     windows = Windows(panel, spec)
     old = int(np.flatnonzero(panel.first_sold == panel.first_sold.min())[0])
-    mean, known = windows._year_ago_mean(torch.tensor([old]), torch.tensor([[459 + 5 - 364]]), 4, 3)
+    mean, known = windows._year_ago_mean(torch.tensor([old]), torch.tensor([[459 + 5 - 364]]), 4, 3, torch.tensor([459]))
     open_days = ~panel.closed[97:104]
     assert known.item() == 1
     assert mean.item() == pytest.approx(panel.units[old, 97:104].sum() / open_days.sum(), rel=1e-5)
@@ -240,6 +241,13 @@ def test_the_shortest_history_allowed_trains(tmp_path):
     panel = shop_panel(days=56)
     fitted = Lstm(small(min_history_days=56)).fit(panel, folder=tmp_path, compute=CPU)
     assert np.isfinite(fitted.forecast(panel, 14).mean).all()
+
+
+def test_demand_alone_is_enough(tmp_path):
+    """No calendar, no promotion, no text, no price: a served model or a shop's first source may have nothing else."""
+    bare = panel_of(shop_panel().units)
+    fitted = Lstm(small()).fit(bare, folder=tmp_path, compute=CPU)
+    assert np.isfinite(fitted.forecast(bare, 28).mean).all()
 
 
 def test_steps_grow_with_the_history():

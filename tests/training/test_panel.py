@@ -169,7 +169,7 @@ def test_a_night_without_active_items_says_so(shop):
 def test_too_short_a_history_is_refused_before_training(shop):
     with (
         as_of_view(shop.lake, date(2023, 2, 1)) as view,
-        pytest.raises(HistoryError, match="31 days of orders.*56 are needed"),
+        pytest.raises(HistoryError, match=r"31 days of orders.*56 are needed"),
     ):
         build_training_panel(view, settings())
 
