@@ -22,7 +22,8 @@ from pipeline.enrichment.prices import price_array
 from pipeline.enrichment.promotions import promotion_array
 from pipeline.enrichment.texts import text_array
 from pipeline.lake import Lake
-from pipeline.models.lstm_features import LEVELS, FeatureSpec, Windows
+from pipeline.models.lstm_features import Windows
+from pipeline.models.lstm_spec import LEVELS, FeatureSpec
 from pipeline.models.panel import Panel
 from pipeline.models.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
 from pipeline.settings import LanguageModelSettings, Settings

@@ -20,8 +20,8 @@ from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES, TrainingSettings
 
 if TYPE_CHECKING:
-    from pipeline.models.lstm_features import FeatureSpec
     from pipeline.models.lstm_network import Seq2Seq
+    from pipeline.models.lstm_spec import FeatureSpec
 
 NAME = "lstm"
 WEIGHTS_FILE = "model.safetensors"
@@ -62,7 +62,8 @@ class Lstm:
         from pipeline.models.lstm_checkpoint import fingerprint
         from pipeline.models.lstm_features import Windows
         from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
-        from pipeline.models.lstm_training import Training, torch_threads
+        from pipeline.models.lstm_schedule import torch_threads
+        from pipeline.models.lstm_training import Training
 
         require_history(panel, self.settings)
         device = _available(compute.device)
@@ -116,8 +117,9 @@ class Lstm:
         """What to read, and scalers fitted on training windows before the validation days only."""
         import torch
 
-        from pipeline.models.lstm_features import FeatureSpec, Windows
-        from pipeline.models.lstm_training import Sampler, validation_days
+        from pipeline.models.lstm_features import Windows
+        from pipeline.models.lstm_schedule import Sampler, validation_days
+        from pipeline.models.lstm_spec import FeatureSpec
         from pipeline.models.scaling import StandardScaler
 
         known = panel.history - validation_days(panel.history, self.settings.validation_days, panel.horizon)
@@ -147,7 +149,7 @@ class FittedLstm:
         Raises:
             ModelError: the panel knows the calendar for fewer days, or has text vectors of another language model.
         """
-        from pipeline.models.lstm_training import torch_threads
+        from pipeline.models.lstm_schedule import torch_threads
 
         if horizon > panel.horizon:
             raise ModelError(
@@ -235,8 +237,8 @@ def load_lstm(folder: Path, compute: Compute | None = None) -> FittedLstm:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from pipeline.models.lstm_features import FeatureSpec
     from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
+    from pipeline.models.lstm_spec import FeatureSpec
 
     try:
         content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))

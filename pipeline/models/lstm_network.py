@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.distribution import PARAMETERS, HurdleLogNormal
-from pipeline.models.lstm_features import LEVELS, Batch, FeatureSpec
+from pipeline.models.lstm_features import Batch
+from pipeline.models.lstm_spec import LEVELS, FeatureSpec
 
 PRETRAIN_DAYS = (1, 7, 28)
 """Self-supervised targets: the mean of the next k days, at every day of the history."""

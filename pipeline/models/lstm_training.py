@@ -8,22 +8,28 @@ fewer steps, and the number it chose stands in the report.
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.models.base import Compute, Dependence, Progress
+from pipeline.models.base import Compute, Progress
 from pipeline.models.distribution import HurdleLogNormal
 from pipeline.models.lstm_checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
 from pipeline.models.lstm_features import Windows
 from pipeline.models.lstm_network import PRETRAIN_DAYS, Seq2Seq
+from pipeline.models.lstm_schedule import (
+    Sampler,
+    dependence_of,
+    one_cycle,
+    steps_for,
+    torch_threads,
+    validation_days,
+)
 from pipeline.settings import QUANTILES, TrainingSettings
 
 PHASES = ("pretrain", "validate", "refit")
@@ -34,59 +40,8 @@ _REFIT_SHARE = 0.35
 _REFIT_RATE = 0.5
 _CLAMP = 20.0
 _CLAMP_ORDERS = 6.0
-_WARM_UP = 0.15
-_FIRST_NIGHT = 27
-_LAST_TARGETS = 7
 _MAX_RECOVERIES = 2
 _VALIDATION_SERIES = 1000
-
-
-def steps_for(history: int, max_steps: int) -> int:
-    """Fine-tuning steps that a history can bear: 450 up to a year, rising to 1,500 at 1.4 years and 3,000 at 3.
-
-    Measured on Online Retail II: with 11 months more steps overfit (WQL .695 after 400, .702 after 3,000), with 17
-    months 500 are too few (.803 against .787 after 1,500).
-    """
-    steps = np.interp(history, [120, 365, 511, 1095], [250, 450, 1500, 3000])
-    return int(min(round(float(steps)), max_steps))
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """Draws training windows: series by the root of their level, nights evenly.
-
-    Attributes:
-        rows: series that have a window.
-        first: first night of each of them.
-        last: last night.
-        chance: chance of each of them.
-        weight: (S,) weight that undoes the chance, by series.
-    """
-
-    rows: NDArray[np.int64]
-    first: NDArray[np.int64]
-    last: int
-    chance: NDArray[np.float64]
-    weight: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, units: Tensor, first_sold: Tensor, known_days: int) -> "Sampler":
-        """Sampler of windows whose night and first targets lie in the first `known_days`."""
-        start = first_sold.cpu().numpy()
-        last = known_days - 1 - min(_LAST_TARGETS, known_days // 4)
-        first = np.minimum(np.maximum(start + 6, min(_FIRST_NIGHT, known_days // 2)), last)
-        rows = np.flatnonzero(start < last)
-        if not len(rows):
-            raise ModelError("no series has enough days to train on: every item was first sold in the last week")
-        level = units[:, :known_days].sum(1).cpu().numpy() / np.maximum(known_days - start, 1) + 0.1
-        chance = np.sqrt(level[rows])
-        return cls(rows, first, last, chance / chance.sum(), 1 / np.sqrt(level))
-
-    def draw(self, generator: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """`count` windows: series, and column of the night."""
-        rows = generator.choice(self.rows, count, p=self.chance)
-        first = self.first[rows]
-        return rows, first + np.floor(generator.random(count) * (self.last - first + 1)).astype(np.int64)
 
 
 class Training:
@@ -377,49 +332,3 @@ class Training:
 
     def _cuda(self) -> list[int]:
         return list(range(torch.cuda.device_count())) if self.compute.device.startswith("cuda") else []
-
-
-def validation_days(history: int, wanted: int, horizon: int) -> int:
-    """Length of the validation window: what was asked, but at most a quarter of the history and the horizon."""
-    return max(1, min(wanted, history // 4, horizon))
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """Learning rate of a step: a short cosine up from peak/25, a long cosine down to almost nothing."""
-    warm_up = max(1, round(_WARM_UP * steps))
-    if step < warm_up:
-        low, high, share = peak / 25, peak, step / warm_up
-    else:
-        low, high, share = peak, peak * 1e-4, (step - warm_up) / max(1, steps - 1 - warm_up)
-    return high + (low - high) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-
-
-def dependence_of(scores: NDArray[Any], known: NDArray[np.bool_]) -> Dependence:
-    """Item and market share of normal scores, by the mean product of pairs of days and pairs of series.
-
-    Args:
-        scores: (S, D) normal scores of validation residuals.
-        known: (S, D) which of them count.
-    """
-    score = np.where(known, scores - scores[known].mean() if known.any() else 0.0, 0.0).astype(np.float64)
-    count = known.astype(np.float64)
-    variance = (score**2).sum() / max(count.sum(), 1.0)
-
-    def pairs(axis: int) -> float:
-        products = (score.sum(axis) ** 2 - (score**2).sum(axis)).sum()
-        number = (count.sum(axis) ** 2 - (count**2).sum(axis)).sum()
-        return float(products / number / variance) if number > 0 and variance > 0 else 0.0
-
-    item, market = pairs(1), pairs(0)
-    return Dependence(item=float(np.clip(item, 0.0, 0.6)), market=float(np.clip(market, 0.0, 0.3)))
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Run with so many CPU threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

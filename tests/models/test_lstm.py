@@ -10,8 +10,9 @@ from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.lstm import GRID_LEVELS, Lstm, load_lstm
-from pipeline.models.lstm_features import FeatureSpec, Windows
-from pipeline.models.lstm_training import dependence_of, steps_for, validation_days
+from pipeline.models.lstm_features import Windows
+from pipeline.models.lstm_schedule import dependence_of, steps_for, validation_days
+from pipeline.models.lstm_spec import FeatureSpec
 from pipeline.settings import QUANTILES
 from tests.models.demand_panels import panel_of
 from tests.models.lstm_panels import WEEK, changed_after, shop_panel, small
@@ -189,7 +190,9 @@ def test_year_ago_windows_are_those_of_the_same_weekday():
     spec = replace(Lstm(small())._spec(panel), year_ago=True)
     windows = Windows(panel, spec)
     old = int(np.flatnonzero(panel.first_sold == panel.first_sold.min())[0])
-    mean, known = windows._year_ago_mean(torch.tensor([old]), torch.tensor([[459 + 5 - 364]]), 4, 3, torch.tensor([459]))
+    mean, known = windows._year_ago_mean(
+        torch.tensor([old]), torch.tensor([[459 + 5 - 364]]), 4, 3, torch.tensor([459])
+    )
     open_days = ~panel.closed[97:104]
     assert known.item() == 1
     assert mean.item() == pytest.approx(panel.units[old, 97:104].sum() / open_days.sum(), rel=1e-5)

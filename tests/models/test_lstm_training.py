@@ -11,7 +11,8 @@ from pipeline.models import lstm_training
 from pipeline.models.base import Compute
 from pipeline.models.lstm import Lstm
 from pipeline.models.lstm_checkpoint import CHECKPOINT_FILE
-from pipeline.models.lstm_training import Training, one_cycle
+from pipeline.models.lstm_schedule import one_cycle
+from pipeline.models.lstm_training import Training
 from tests.models.lstm_panels import shop_panel, small
 
 CPU = Compute(threads=1)
