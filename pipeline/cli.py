@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import AlmanacError, TransientError
+from pipeline.errors import AlmanacError, SettingsError, TransientError
 from pipeline.settings import home_folder
 
 app = typer.Typer(
@@ -65,6 +65,9 @@ def init(
 ) -> None:
     """Make a home: settings, drop folder and, for an example, its orders."""
     from pipeline.examples.homes import SMALL_SHOP, init_home
+
+    if small and example is not Example.GENERATED_SHOP:
+        raise SettingsError("--small goes with --example generated-shop; the other examples are as large as they are")
 
     report = init_home(
         home_folder(home), example.value if example else None, orders=orders, shop=SMALL_SHOP if small else None

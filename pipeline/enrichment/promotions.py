@@ -27,6 +27,7 @@ _ROWS_AT_ONCE = 250_000
 LONGEST_LEAD = 255
 """Days of announcement ahead that are told apart: more than any forecast looks ahead with promotions."""
 
+
 @dataclass(frozen=True)
 class PromotionReport:
     """What `take_over_promotions` did.
@@ -134,7 +135,9 @@ def promotion_array(
             params=[list(wanted), first_day, days],
         )
         for batch in periods.to_arrow_reader(_ROWS_AT_ONCE):
-            number, kind, first, last, share, known = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
+            number, kind, first, last, share, known = (
+                column.to_numpy(zero_copy_only=False) for column in batch.columns
+            )
             length = last - first + 1
             # one entry per day of each period: its start repeated, plus 0, 1, 2, … within the period
             within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)

@@ -160,7 +160,15 @@ def _generated_shop(home: Path, spec: ShopSpec) -> InitReport:
                 making.write(mapping, _system_mapping(name, forms[0]))
             sources.append(f"  - mapping: {mapping}\n    folder: {folder.as_posix()}")
         settings = _template("generated-shop.yaml").replace("@SOURCES@", "\n".join(sources))
-        return making.finish("generated-shop", settings.replace("@NIGHT@", str(night)), night)
+        return making.finish("generated-shop", _filled(settings, spec, night), night)
+
+
+def _filled(settings: str, spec: ShopSpec, night: date) -> str:
+    """The template with the night and with budgets that suit the size of the shop."""
+    seconds, origin_seconds = ("120", "40") if spec.items > SMALL_SHOP.items else (" 20", "10")
+    for name, value in (("@NIGHT@", str(night)), ("@SECONDS@", seconds), ("@ORIGIN_SECONDS@", origin_seconds)):
+        settings = settings.replace(name, value)
+    return settings
 
 
 def _system_mapping(name: str, form: Form) -> str:

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from pipeline.as_of import known_days
-from pipeline.errors import AlmanacError, PermanentError, SettingsError, TransientError
+from pipeline.enrichment.language_model import find_language_model
+from pipeline.errors import AlmanacError, HistoryError, PermanentError, SettingsError, TransientError
+from pipeline.ingestion.mapping import load_mappings
 from pipeline.lake import Lake
 from pipeline.orchestration.definitions import build_defs
-from pipeline.settings import load_settings
+from pipeline.orchestration.partitions import FIRST_NIGHT
+from pipeline.settings import Settings, load_settings
 from resources.lake import home_lock
 from resources.progress import REPORTER
 
@@ -56,22 +59,41 @@ def run_night(home: Path, as_of: date | None = None) -> date:
     Raises:
         AlmanacError: what a person must mend, or what may succeed later.
     """
-    load_settings(home)
+    settings = _preflight(home, as_of)
     with home_lock(home):
         if as_of is None:
             _execute(home, "ingest", None)
-            as_of = known_days(Lake(home))[1]
+            as_of = min(known_days(Lake(home))[1], _last_day_over(settings))
         _execute(home, "night", as_of)
     return as_of
 
 
 def run_backtest_job(home: Path, as_of: date | None = None) -> date:
     """Run the backtest before a night (default: the last day with orders)."""
-    load_settings(home)
+    settings = _preflight(home, as_of)
     with home_lock(home):
-        night = as_of or known_days(Lake(home))[1]
+        night = as_of or min(known_days(Lake(home))[1], _last_day_over(settings))
         _execute(home, "backtest", night)
     return night
+
+
+def _preflight(home: Path, as_of: date | None) -> Settings:
+    """What can be refused before anything is written: settings, mappings, language model, an impossible night."""
+    settings = load_settings(home)
+    load_mappings(settings.sources, home)
+    find_language_model(settings.language_model, home=home)
+    last = _last_day_over(settings)
+    if as_of is not None and as_of > last:
+        raise HistoryError(
+            f"--as-of {as_of}: that day is not over in {settings.shop.timezone}; the last night is {last}"
+        )
+    if as_of is not None and as_of < date.fromisoformat(FIRST_NIGHT):
+        raise HistoryError(f"--as-of {as_of}: nights begin with {FIRST_NIGHT}; choose a later one")
+    return settings
+
+
+def _last_day_over(settings: Settings) -> date:
+    return datetime.now(settings.shop.zone).date() - timedelta(days=1)
 
 
 def _execute(home: Path, job: str, as_of: date | None) -> None:

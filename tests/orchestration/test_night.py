@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli import EXIT_PERMANENT, EXIT_TRANSIENT, main
 from pipeline.examples.generated_shop import GeneratedShop
 from pipeline.lake import Lake
-from pipeline.settings import QUANTILE_COLUMNS
+from pipeline.settings import QUANTILE_COLUMNS, load_settings
 from pipeline.tables import TABLES, lake_tables
 from resources.lake import home_lock
 
@@ -76,7 +76,7 @@ def test_nothing_is_lost_on_the_way_in(night_home: Path) -> None:
 def test_the_champion_and_its_run_stand_in_mlflow(night_home: Path, night: date) -> None:
     from resources.tracking import Tracking
 
-    champion = Tracking(night_home, "generated-shop").champion()
+    champion = Tracking(night_home, load_settings(night_home).shop.name).champion()
     assert champion is not None
     assert champion.as_of == night
     assert list(champion.folder.rglob("*.safetensors"))
