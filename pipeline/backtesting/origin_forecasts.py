@@ -81,12 +81,13 @@ class OriginWork:
                 "lower backtest.min_sale_days"
             )
         scored = panel.rows(rows)
+        known_by_then = panel.fingerprint()
         files: dict[str, Path] = {}
         made: dict[str, Made] = {}
         reused = 0
         for step, model in enumerate(self.models, start=number * len(self.models)):
             self.progress(f"backtest {view.as_of}: {model}", step, self.origins * len(self.models))
-            files[model] = self.store.path(view.as_of, model, view.snapshot, self.settings, self.compute)
+            files[model] = self.store.path(known_by_then, view.as_of, model, self.settings, self.compute)
             known = self.store.made(files[model])
             reused += known is not None
             made[model] = known or self._make(files[model], model, panel, scored)

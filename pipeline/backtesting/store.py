@@ -1,8 +1,8 @@
 """Forecasts of single origins on disk: one Parquet file per origin and model, kept to be used again.
 
-A file is named after everything that could change its content: the facts the origin knew (data snapshot), the
-settings, the model, the device and the source code of panel and forecasters. The same name therefore holds the same
-forecasts, and weekly backtests with overlapping origins train each only once.
+A file is named after everything that could change its content: the panel that the origin knew (its fingerprint), the
+settings, the model, the device, the source code of forecasters and the versions of what they compute with. The same name
+therefore holds the same forecasts, and weekly backtests with overlapping origins train each only once.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from pipeline.settings import QUANTILE_COLUMNS, Settings
 
 KEPT = 96
 """Files kept in a cache folder, the newest: a few backtests' worth."""
-_CODE = ("models", "training", "backtesting/origins.py", "as_of.sql")
+_CODE = ("models", "backtesting/origins.py")
+_LIBRARIES = ("numpy", "statsforecast", "torch")
 _META = b"almanac"
 
 
@@ -50,14 +52,20 @@ class Store:
 
     folder: Path
 
-    def path(self, origin: date, model: str, snapshot: str, settings: Settings, compute: Compute) -> Path:
-        """File of one origin and model; its stem names the training folder too."""
+    def path(self, panel: str, origin: date, model: str, settings: Settings, compute: Compute) -> Path:
+        """File of one origin and model; its stem names the training folder too.
+
+        Args:
+            panel: fingerprint of what the origin knew.
+            origin: the origin.
+            model: forecaster.
+            settings: all settings.
+            compute: device and precision.
+        """
         used = settings.model_dump(mode="json", exclude={"sources", "compute", "validation"})
         for not_used_by_one_origin in ("origins", "every_days", "on", "baselines"):
             used["backtest"].pop(not_used_by_one_origin, None)
-        text = json.dumps(
-            [model, snapshot, used, compute.device, compute.mixed_precision, _code_hash()], sort_keys=True
-        )
+        text = json.dumps([model, panel, used, compute.device, compute.mixed_precision, _code_hash()], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:24]
         return self.folder / f"{origin.isoformat()}-{model}-{key}.parquet"
 
@@ -122,4 +130,5 @@ def _code_hash() -> str:
     files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*"))]
     for path in sorted(file for file in files if file.suffix in {".py", ".sql"}):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    digest.update(repr([(name, version(name)) for name in _LIBRARIES]).encode())
     return digest.hexdigest()

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,17 +55,7 @@ class TrainingState:
 
 def fingerprint(panel: Panel, settings: dict[str, Any]) -> str:
     """Hash of all that shapes a training."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    names = [panel.calendar_names, panel.promotion_kinds, panel.category_names]
-    digest.update(
-        json.dumps([panel.first_day.isoformat(), panel.item_id.tolist(), panel.location.tolist(), names]).encode()
-    )
-    for values in (
-        panel.units_winsorised, panel.price, panel.promotion, panel.calendar, panel.closed, panel.first_sold,
-        panel.text, panel.category,
-    ):  # fmt: skip
-        digest.update(np.ascontiguousarray(values).view(np.uint8).data)
-    return digest.hexdigest()[:32]
+    return hashlib.sha256(json.dumps([panel.fingerprint(), settings], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def write_checkpoint(

@@ -4,7 +4,9 @@ A panel is cut from an as-of view (see `pipeline/training/panel.py`), so it hold
 demand up to the night, and known-future covariates (calendar, announced promotions, last known prices) beyond it.
 """
 
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -74,6 +76,18 @@ class Panel:
     def as_of(self) -> date:
         """The night: the last day of history."""
         return self.first_day + timedelta(days=self.history - 1)
+
+    def fingerprint(self) -> str:
+        """Hash of all that a forecaster could read here (32 hex digits)."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and value.dtype.kind != "U":
+                digest.update(np.ascontiguousarray(value).view(np.uint8).data)
+            else:
+                plain = value.tolist() if isinstance(value, np.ndarray) else value
+                digest.update(json.dumps([field.name, plain], default=str).encode())
+        return digest.hexdigest()[:32]
 
     def rows(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Panel":
         """The panel of some of the series."""

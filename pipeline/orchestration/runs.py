@@ -27,6 +27,8 @@ _DAGSTER_YAML = """\
 # Dagster's store of this home: runs, events, schedules (sqlite). `almanac ui` reads it.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 300
@@ -155,7 +157,12 @@ def serve_ui(home: Path, port: int) -> None:
                 raise SettingsError(
                     f"port {taken} is in use; choose another: almanac ui --home {home} --port {taken + 10}"
                 )
-    environment = os.environ | {"ALMANAC_HOME": str(home), "DAGSTER_HOME": str(dagster_home(home))}
+    environment = os.environ | {
+        "ALMANAC_HOME": str(home),
+        "DAGSTER_HOME": str(dagster_home(home)),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
     tools = Path(sys.executable).parent
     store = home / "mlflow"
     store.mkdir(parents=True, exist_ok=True)
@@ -177,7 +184,7 @@ def serve_ui(home: Path, port: int) -> None:
     finally:
         for child in children:
             if child.poll() is None:
-                os.killpg(child.pid, signal.SIGINT)
+                os.killpg(child.pid, signal.SIGTERM)
         for child in children:
             child.wait(timeout=30)
     raise TransientError("one of the servers stopped by itself; its last lines above say why")
