@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.common import metadata, table_spec
+from assets.common import markdown_table, metadata, table_spec
 from pipeline.as_of import known_days
 from pipeline.enrichment.calendar import build_calendar
 from pipeline.enrichment.promotions import take_over_promotions
@@ -36,6 +36,7 @@ def calendar(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[
                     first_day=str(report.first_day),
                     last_day=str(report.last_day),
                     computed_anew=", ".join(report.written) or "none",
+                    countries=markdown_table([{"country": name, "rows": count} for name, count in rows[name].items()]),
                 ),
             )
 
@@ -52,8 +53,7 @@ def promotions(context: dg.AssetExecutionContext, home: HomeResource) -> Iterato
                     rows=work.lake.count(name),
                     seconds=work.seconds,
                     deliveries=report.deliveries,
-                    merged=report.merged,
-                    impossible=report.impossible,
+                    counts=markdown_table([vars(report)]),
                 ),
             )
 
@@ -71,8 +71,7 @@ def texts(context: dg.AssetExecutionContext, home: HomeResource, compute: Comput
             metadata=metadata(
                 rows=report.texts,
                 seconds=work.seconds,
-                encoded_now=report.encoded,
-                model=report.model_id,
                 unknown_token_share=report.unknown_share,
+                texts=markdown_table([vars(report)]),
             )
         )

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.common import FACTS, metadata, table_spec
+from assets.common import FACTS, markdown_table, metadata, table_spec
 from pipeline.as_of import as_of_view
 from pipeline.errors import ModelError
-from pipeline.forecasting.nightly import make_forecasts
+from pipeline.forecasting.nightly import make_forecasts, weekly_totals
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
 from resources.tracking import TrackingResource
@@ -44,6 +44,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     made_at=datetime.now(UTC),
                     progress=work.progress,
                 )
+            weeks = markdown_table(weekly_totals(work.lake, as_of, champion.model_version))
             for name, rows in zip(TABLES, (report.rows, report.total_rows), strict=True):
                 yield dg.MaterializeResult(
                     name,
@@ -55,6 +56,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                         model_version=report.model_version,
                         data_snapshot=report.data_snapshot,
                         days=f"{report.first_day} to {report.last_day}",
+                        weeks=weeks,
                     ),
                 )
 

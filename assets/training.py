@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import pyarrow as pa
 
-from assets.common import FACTS, metadata, table_spec
+from assets.common import FACTS, markdown_table, metadata, table_spec
 from pipeline.as_of import as_of_view
-from pipeline.models.registry import MODEL, make
 from pipeline.training.cadence import settings_hash, training_due
-from pipeline.training.panel import build_panel
+from pipeline.training.train import build_training_panel, make_forecaster
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
 from resources.tracking import TrackingResource
@@ -40,29 +39,29 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 return dg.MaterializeResult(metadata=metadata(rows=0, seconds=work.seconds, **reused))
             picked = compute.pick(work.settings.compute)
             checkpoints = home.path / "training" / as_of.isoformat()
-            forecaster = make(MODEL, work.settings)
-            with (
-                as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view,
-                store.training_run(
-                    as_of=as_of,
-                    kind=forecaster.name,
-                    compute=picked,
-                    settings=work.settings,
-                    dagster_run_id=context.run_id,
-                ) as run,
-            ):
-                panel = build_panel(view, work.settings, horizon=work.settings.forecast.horizon_days, home=home.path)
-                run.log_data(view.snapshot, {"series": panel.series, "days": panel.history})
+            forecaster = make_forecaster(work.settings)
+            with as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view:
+                # refused before MLflow hears of a run: too little history, nothing sold
+                panel = build_training_panel(view, work.settings, home=home.path)
+                snapshot = view.snapshot
+            with store.training_run(
+                as_of=as_of,
+                kind=forecaster.name,
+                compute=picked,
+                settings=work.settings,
+                dagster_run_id=context.run_id,
+            ) as run:
+                run.log_data(snapshot, {"series": panel.series, "days": panel.history})
                 fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress)
                 run.log_fitted(fitted)
                 version = store.register(run, fitted, panel, promote=True)
                 row = {
                     "model_version": version.model_version,
-                    "data_snapshot": view.snapshot,
+                    "data_snapshot": snapshot,
                     "run_id": version.run_id,
                     "trained_seconds": fitted.report.seconds,
                     "device": picked.device,
-                    "settings_hash": settings_hash(work.settings),
+                    "settings_hash": settings_hash(work.lake, work.settings),
                     "made_at": datetime.now(UTC).replace(tzinfo=None),
                 }
                 with work.lake.connect() as con:
@@ -82,6 +81,12 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     why=due or "",
                     series=panel.series,
                     stopped=fitted.report.stopped,
+                    curves=markdown_table(
+                        [
+                            {"step": step, **dict(zip(fitted.report.curves, values, strict=True))}
+                            for step, *values in zip(fitted.report.steps, *fitted.report.curves.values(), strict=False)
+                        ]
+                    ),
                     mlflow_run=version.run_id,
                 )
             )

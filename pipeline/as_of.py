@@ -20,7 +20,7 @@ from pipeline.lake import Lake
 _SQL = Path(__file__).with_name("as_of.sql").read_text(encoding="utf-8")
 OUTLIER_RULE = Path(__file__).with_name("outliers.sql").read_text(encoding="utf-8")
 """SQL that makes the macro `outlier_caps`, of which the rule for outliers is the only one."""
-_FACTS = (
+FACTS = (
     "order_lines",
     "demand_changes",
     "item_sightings",
@@ -29,6 +29,7 @@ _FACTS = (
     "calendar_occurrences",
     "item_text_features",
 )
+"""Lake tables that a view reads, as `lake_<table>` on its connection."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def as_of_view(lake: Lake, as_of: date, *, by_location: bool = False) -> Iterato
         HistoryError: no order was known by then.
     """
     with lake.connect() as con:
-        for table in _FACTS:
+        for table in FACTS:
             con.execute(f'CREATE VIEW "lake_{table}" AS {lake.select(table)}')
         con.execute("SET VARIABLE as_of = $1::DATE", [as_of])
         con.execute("SET VARIABLE by_location = $1::BOOLEAN", [by_location])

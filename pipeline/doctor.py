@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import AlmanacError
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import Settings, load_settings, usable_cpus
 
 _GIB = 2**30
 _LEAST_FREE_BYTES = 2 * _GIB
@@ -55,7 +55,7 @@ def _guarded(check: Callable[[Path, Settings], Iterator[Finding]], home: Path, s
 
 def _machine(home: Path) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cpus()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Finding(
         "machine",

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DiskFullError
-from pipeline.settings import ComputeSettings
+from pipeline.settings import ComputeSettings, usable_cpus
 from pipeline.tables import TABLES, Table, lake_tables
 
 COMPRESSION: Final = "zstd"
@@ -88,7 +88,7 @@ class Lake:
                 con.close()
 
     def _config(self, scratch: Path) -> dict[str, str | int]:
-        threads = self.compute.threads or len(os.sched_getaffinity(0))
+        threads = self.compute.threads or usable_cpus()
         return {
             "memory_limit": self.compute.memory_limit,
             "threads": threads,
@@ -133,7 +133,7 @@ class Lake:
             return f"SELECT {empty} WHERE false"
         types = {c.name: c.type for c in declared.columns}
         hive = ", ".join(f"'{name}': {types[name]}" for name in declared.partition)
-        files = _sql(self.folder(table) / pattern)
+        files = sql_path(self.folder(table) / pattern)
         return f"SELECT {columns} FROM read_parquet('{files}', hive_partitioning = true, hive_types = {{{hive}}})"
 
     def parts(self, table: str) -> set[str]:
@@ -246,7 +246,7 @@ class Lake:
             # 100 open partitions by default: 1,000 days would be flushed as tiny row groups
             con.execute("SET partitioned_write_max_open_files = 2000")
             con.execute(
-                f"COPY (SELECT {columns} FROM ({query})) TO '{_sql(out)}' "
+                f"COPY (SELECT {columns} FROM ({query})) TO '{sql_path(out)}' "
                 f"(FORMAT parquet, COMPRESSION {COMPRESSION}, PARTITION_BY ({by}), FILENAME_PATTERN 'x_{{i}}')"
             )
             return self._publish_parts(con, declared, out, part)
@@ -264,8 +264,8 @@ class Lake:
             if len(files) > 1:
                 file = folder / "merged.parquet"
                 con.execute(
-                    f"COPY (FROM read_parquet('{_sql(folder)}/x_*.parquet', hive_partitioning = false)) "
-                    f"TO '{_sql(file)}' (FORMAT parquet, COMPRESSION {COMPRESSION})"
+                    f"COPY (FROM read_parquet('{sql_path(folder)}/x_*.parquet', hive_partitioning = false)) "
+                    f"TO '{sql_path(file)}' (FORMAT parquet, COMPRESSION {COMPRESSION})"
                 )
             levels = folder.relative_to(out).parts
             values = tuple(unquote(level.partition("=")[2]) for level in levels)
@@ -294,7 +294,7 @@ class Lake:
             source = "_arrow_to_write"
         try:
             con.execute(
-                f"COPY (SELECT {columns} FROM {source}) TO '{_sql(file)}' (FORMAT parquet, COMPRESSION {COMPRESSION})"
+                f"COPY (SELECT {columns} FROM {source}) TO '{sql_path(file)}' (FORMAT parquet, COMPRESSION {COMPRESSION})"
             )
         finally:
             if isinstance(query, pa.Table):
@@ -320,6 +320,11 @@ def _is_alive(scratch: str) -> bool:
 
 def _rows(file: Path) -> int:
     return int(pq.read_metadata(file).num_rows)
+
+
+def sql_path(path: Path) -> str:
+    """A path inside the quotes of a SQL string: ATTACH, COPY and read_parquet take no bound parameter for it."""
+    return str(path).replace("'", "''")
 
 
 def replace_file(file: Path, target: Path) -> None:
@@ -356,11 +361,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sql(path: Path) -> str:
-    """A path inside a SQL string: COPY and read_parquet take no bound parameter for it."""
-    return str(path).replace("'", "''")
 
 
 @contextmanager

@@ -234,6 +234,13 @@ class Settings(Closed):
         return self.calendar.countries or (self.shop.country,)
 
 
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, which a container or `taskset` narrows, not the machine's count."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return max(len(os.sched_getaffinity(0)), 1)
+    return os.cpu_count() or 1
+
+
 def home_folder(home: Path | str | None = None) -> Path:
     """The home asked for, else ALMANAC_HOME, else `data/` of the checkout."""
     return Path(home or os.environ.get("ALMANAC_HOME") or CHECKOUT / "data").resolve()

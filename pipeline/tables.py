@@ -597,8 +597,3 @@ TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
 def lake_tables() -> Iterator[Table]:
     """Tables of the lake."""
     return (table for table in _TABLES if table.layer == "lake")
-
-
-def state_tables() -> Iterator[Table]:
-    """Tables that are what was known on a night."""
-    return (table for table in _TABLES if table.layer == "state")

@@ -4,13 +4,11 @@ The picking belongs here because it asks the hardware; what is done with it belo
 (`pipeline.models.base.Compute`). torch is imported only when asked: it costs seconds.
 """
 
-import os
-
 import dagster as dg
 
 from pipeline.errors import SettingsError
 from pipeline.models.base import Compute
-from pipeline.settings import ComputeSettings
+from pipeline.settings import ComputeSettings, usable_cpus
 
 DEVICES = ("auto", "cpu", "cuda")
 _PLACE = "almanac.yaml: compute.device"
@@ -63,13 +61,6 @@ def pick_compute(settings: ComputeSettings) -> Compute:
     # emulated bf16 (GPUs before Ampere) is slower than float32, so only what the hardware has counts
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return Compute(device="cuda", threads=threads, mixed_precision=has_bf16)
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, which a container or `taskset` narrows, not the machine's count."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(len(os.sched_getaffinity(0)), 1)
-    return os.cpu_count() or 1
 
 
 def _set_torch_threads(threads: int) -> None:

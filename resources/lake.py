@@ -18,6 +18,7 @@ from resources.progress import REPORTER
 
 _LOCK_FILE = ".almanac.lock"
 MAX_RETRIES = 3
+MAX_BUSY_RETRIES = 60
 
 
 @contextmanager
@@ -88,6 +89,9 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 yield Work(lake, settings)
         except PermanentError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
+        except HomeBusyError as error:
+            # another run may hold the home for a whole night
+            raise dg.RetryRequested(max_retries=MAX_BUSY_RETRIES, seconds_to_wait=12 * self.retry_seconds) from error
         except TransientError as error:
             raise dg.RetryRequested(
                 max_retries=MAX_RETRIES,

@@ -1,6 +1,5 @@
 """Progress of long work: a bar in a terminal, plain lines otherwise."""
 
-import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -9,7 +8,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 _EVERY_SECONDS = 15.0
-_log = logging.getLogger("almanac.progress")
 
 
 @dataclass(eq=False)

@@ -75,10 +75,14 @@ class Tracking:
     @cached_property
     def experiment_id(self) -> str:
         """The experiment of the home's trainings, made when first asked for."""
+        place = self.store.artifacts.as_uri()
         found = self.client.get_experiment_by_name(self.name)
-        if found is not None:
+        if found is not None and found.artifact_location.rstrip("/") == place:
             return str(found.experiment_id)
-        return str(self.client.create_experiment(self.name, artifact_location=self.store.artifacts.as_uri()))
+        if found is not None:
+            # MLflow keeps the absolute place for ever: a home that was moved or copied would go on writing where it was
+            self.client.rename_experiment(found.experiment_id, f"{self.name} before the move {found.experiment_id}")
+        return str(self.client.create_experiment(self.name, artifact_location=place))
 
     @contextmanager
     def training_run(

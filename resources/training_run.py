@@ -86,11 +86,6 @@ class TrainingRun:
             with self._artifact(f"{number:02d}-{readable}.png", "plots") as file:
                 draw(plot, file)
 
-    def log_picture(self, name: str, png: bytes) -> None:
-        """Log a picture that another room drew."""
-        with self._artifact(f"{name}.png", "plots") as file:
-            file.write_bytes(png)
-
     def _log_metrics(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
         from mlflow.entities import Metric
         from mlflow.utils.time import get_current_time_millis

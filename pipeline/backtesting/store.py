@@ -62,7 +62,7 @@ class Store:
             settings: all settings.
             compute: device and precision.
         """
-        used = settings.model_dump(mode="json", exclude={"sources", "compute", "validation"})
+        used = settings.model_dump(mode="json", exclude={"shop", "sources", "compute", "validation", "publishing"})
         for not_used_by_one_origin in ("origins", "every_days", "on", "baselines"):
             used["backtest"].pop(not_used_by_one_origin, None)
         text = json.dumps([model, panel, used, compute.device, compute.mixed_precision, _code_hash()], sort_keys=True)

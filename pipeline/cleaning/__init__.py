@@ -3,6 +3,5 @@
 - `clean.py` runs it, delivery by delivery; the `.sql` files beside it say what each table is.
 - `netting.py` matches cancellations and returns with the orders they cancel.
 - `texts.py` normalises item texts.
-- `outliers.py` pulls outliers in for training, by the one rule of `pipeline/outliers.sql`.
 - `closed_days.py` says which days ahead the shop will be closed.
 """

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.examples.shop_catalogue import CATEGORIES, make_catalogue
 from pipeline.examples.shop_files import ORDER_COLUMNS
+from pipeline.lake import sql_path
 
 _SQL = resources.files(__package__).joinpath("load.sql").read_text(encoding="utf-8")
 
@@ -85,7 +86,7 @@ def write_load(
         # records are whole CSV lines already, so the writer must neither quote nor separate
         con.execute(
             f"""COPY (SELECT record AS "{",".join(ORDER_COLUMNS)}" FROM load_records)
-            TO '{str(path).replace("'", "''")}' (FORMAT csv, HEADER true, QUOTE '', ESCAPE '', DELIMITER '\x01')"""
+            TO '{sql_path(path)}' (FORMAT csv, HEADER true, QUOTE '', ESCAPE '', DELIMITER '\x01')"""
         )
         bad, repeats, cancellations = con.execute(_COUNTS).fetchall()[0]
     finally:

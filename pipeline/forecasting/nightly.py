@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.as_of import AsOfView
-from pipeline.errors import HistoryError, ModelError
+from pipeline.errors import ModelError
 from pipeline.forecasting.paths import Paths
 from pipeline.forecasting.periods import KINDS, periods
 from pipeline.forecasting.rows import distribution, repeated, stamped
@@ -27,11 +26,10 @@ from pipeline.models.base import Fitted, Forecast, Progress, silent
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES, Settings
+from pipeline.training.panel import active_series, build_panel
 
 SLICE = 2048
 """Series forecast at once: about 200 MB with four years of history and a grid of 40 levels."""
-
-_ACTIVE = (Path(__file__).parent / "active_series.sql").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -151,25 +149,8 @@ def make_forecasts(
     )
 
 
-def active_series(view: AsOfView, active_days: int) -> list[tuple[str, str]]:
-    """Items (and locations) with a sale within `active_days` before the night, in order.
-
-    Raises:
-        HistoryError: there are none.
-    """
-    found = view.con.execute(_ACTIVE, {"as_of": view.as_of, "active_days": active_days}).fetchall()
-    if not found:
-        raise HistoryError(
-            f"the night of {view.as_of}: nothing was sold within the {active_days} days before it, so there is nothing to "
-            "forecast; choose an earlier --as-of, ingest newer orders, or raise forecast.active_days in almanac.yaml"
-        )
-    return [(item, location) for item, location in found]
-
-
 def _panels(view: AsOfView, lake: Lake, settings: Settings, series: list[tuple[str, str]]) -> Iterator[Panel]:
     """The series' panels, one per slice."""
-    from pipeline.training.panel import build_panel
-
     for start in range(0, len(series), SLICE):
         chosen = series[start : start + SLICE]
         yield build_panel(view, settings, horizon=settings.forecast.horizon_days, series=chosen, home=lake.home)
@@ -227,3 +208,15 @@ def _days(panel: Panel, answer: Forecast, first_day: date) -> pa.Table:
         "horizon_days": pa.array(ahead),
     }
     return pa.table(columns | distribution(answer.mean, answer.quantiles))
+
+
+def weekly_totals(lake: Lake, as_of: date, model_version: str) -> list[dict[str, Any]]:
+    """The whole shop by week, as a night's version forecast it: a few rows for people to look at."""
+    with lake.connect() as con:
+        found = con.execute(
+            f"SELECT period_start AS week, mean, q10, q50, q90 FROM ({lake.select('forecast_totals')}) "
+            "WHERE level = 'total-week' AND as_of = $1 AND model_version = $2 ORDER BY week",
+            [as_of, model_version],
+        )
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -128,8 +128,7 @@ class Windows:
 
     def scale(self, rows: Tensor, nights: Tensor) -> Tensor:
         """Scale of each window's series as of its night, (B,)."""
-        mean = self._mean(rows, nights, self.spec.series.days)
-        return (mean + self.spec.series.floor).float()
+        return self.spec.series.scale(self._mean(rows, nights, self.spec.series.days))
 
     def cut(self, rows: Tensor, nights: Tensor, horizon: int) -> Batch:
         """Cut windows.
@@ -146,7 +145,7 @@ class Windows:
         return Batch(
             encoder=self._encoder(rows, nights, scale),
             steps=steps,
-            levels=self._standardise(raw),
+            levels=self.spec.levels.transform(raw),
             text=self.text[rows],
             category=self.category[rows],
             base_logit=base_logit,
@@ -158,12 +157,6 @@ class Windows:
     def raw_levels(self, rows: Tensor, nights: Tensor) -> Tensor:
         """Level features before standardisation, to fit the scaler on."""
         return self._levels(rows, nights, self.scale(rows, nights))[0]
-
-    def _standardise(self, raw: Tensor) -> Tensor:
-        scaler = self.spec.levels
-        mean = torch.as_tensor(scaler.mean, dtype=torch.float32, device=self.device)
-        std = torch.as_tensor(scaler.std, dtype=torch.float32, device=self.device)
-        return ((raw - mean) / std).clamp(-scaler.limit, scaler.limit)
 
     def _sum(self, running: Tensor, rows: Tensor, after: Tensor, to: Tensor) -> Tensor:
         """Sum over the columns after+1 … to."""

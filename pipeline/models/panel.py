@@ -83,6 +83,7 @@ class Panel:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray) and value.dtype.kind != "U":
+                digest.update(json.dumps([field.name, value.dtype.str, value.shape]).encode())
                 digest.update(np.ascontiguousarray(value).view(np.uint8).data)
             else:
                 plain = value.tolist() if isinstance(value, np.ndarray) else value

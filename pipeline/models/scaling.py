@@ -1,16 +1,19 @@
 """Scalers: standardisation, min-max and per-series, fitted on training data only and stored as JSON with the model.
 
-What belongs here: the numbers that turn raw features into network inputs and back. What does not: which rows are
-training data; the caller hands over nothing else. Fitting and transforming are separate, so a forecast can only use
-what the training window taught.
+What belongs here: the numbers that turn raw features into network inputs. What does not: which rows are training data;
+the caller hands over nothing else. Fitting and transforming are separate, so a forecast can only use what the training
+window taught.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -43,14 +46,13 @@ class StandardScaler:
         std = np.sqrt((np.where(known, rows - mean, 0.0) ** 2).sum(0) / count)
         return cls(mean, np.where(std > _TINY, std, 1.0), limit)
 
-    def transform(self, values: NDArray[Any]) -> Floats:
-        """Standardise (…, F) values."""
-        filled = np.where(np.isfinite(values), values, self.mean)
-        return np.clip((filled - self.mean) / self.std, -self.limit, self.limit).astype(np.float32)
+    def transform(self, values: "Tensor") -> "Tensor":
+        """Standardise (…, F) values, on the device where they are."""
+        import torch
 
-    def inverse(self, scaled: NDArray[Any]) -> Doubles:
-        """Undo `transform`, for values that were not clipped."""
-        return scaled * self.std + self.mean
+        mean = torch.as_tensor(self.mean, dtype=torch.float32, device=values.device)
+        std = torch.as_tensor(self.std, dtype=torch.float32, device=values.device)
+        return torch.nan_to_num((values - mean) / std, nan=0.0).clamp(-self.limit, self.limit)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, exact to the bit."""
@@ -87,19 +89,12 @@ class MinMaxScaler:
         seen = known.any(0)
         return cls(np.where(seen, low, 0.0), np.where(seen, high, 1.0), slack)
 
-    @property
-    def _span(self) -> Doubles:
-        span = self.high - self.low
-        return np.where(span > _TINY, span, 1.0)
-
     def transform(self, values: NDArray[Any]) -> Floats:
         """Scale (…, F) values; NaN become the low end."""
+        span = self.high - self.low
         filled = np.where(np.isfinite(values), values, self.low)
-        return np.clip((filled - self.low) / self._span, -self.slack, 1.0 + self.slack).astype(np.float32)
-
-    def inverse(self, scaled: NDArray[Any]) -> Doubles:
-        """Undo `transform`, for values that were not clipped."""
-        return scaled * self._span + self.low
+        scaled = (filled - self.low) / np.where(span > _TINY, span, 1.0)
+        return np.clip(scaled, -self.slack, 1.0 + self.slack).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, exact to the bit."""
@@ -127,14 +122,9 @@ class PerSeriesScaler:
     days: int = 56
     floor: float = 0.1
 
-    def scale(self, units: NDArray[Any]) -> Doubles:
-        """Scale of (S, T) units as of the last column."""
-        window = units[:, -self.days :].astype(np.float64)
-        return self.scale_of_mean(window.mean(1) if window.shape[1] else np.zeros(len(units)))
-
-    def scale_of_mean(self, mean: Doubles) -> Doubles:
-        """Scale of series whose window mean is known already."""
-        return mean + self.floor
+    def scale(self, mean: "Tensor") -> "Tensor":
+        """Scale of series whose mean over the window is known."""
+        return (mean + self.floor).float()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -149,16 +139,3 @@ class PerSeriesScaler:
 def _rows(training: NDArray[Any]) -> Doubles:
     """(…, F) as (rows, F), also when F is 0."""
     return training.reshape(int(np.prod(training.shape[:-1])), training.shape[-1]).astype(np.float64)
-
-
-Scaler = StandardScaler | MinMaxScaler | PerSeriesScaler
-
-
-def scaler_from_json(stored: Mapping[str, Any]) -> Scaler:
-    """The scaler that `to_json` wrote."""
-    kinds: dict[str, type[Scaler]] = {
-        "standard": StandardScaler,
-        "min_max": MinMaxScaler,
-        "per_series": PerSeriesScaler,
-    }
-    return kinds[str(stored["kind"])].from_json(stored)

@@ -23,6 +23,8 @@ from pipeline.settings import Settings, load_settings
 from resources.lake import home_lock
 from resources.progress import REPORTER
 
+_STARTED_BY = "almanac/started_by"
+
 _DAGSTER_YAML = """\
 # Dagster's store of this home: runs, events, schedules (sqlite). `almanac ui` reads it.
 telemetry:
@@ -32,6 +34,8 @@ nux:
 run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 300
+  # a run whose process died is never seen as dead by the default launcher: end it when no night lasts so long
+  max_runtime_seconds: 21600
 concurrency:
   runs:
     max_concurrent_runs: 1
@@ -105,16 +109,27 @@ def _execute(home: Path, job: str, as_of: date | None) -> None:
     with ExitStack() as stack:
         stack.callback(REPORTER.close)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
+        _bury_the_dead(instance)
         resolved = build_defs(home).resolve_job_def(job)
         result = resolved.execute_in_process(
             instance=instance,
             partition_key=as_of.isoformat() if as_of else None,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
-            tags={"almanac/started_by": "command line"},
+            tags={_STARTED_BY: "command line"},
         )
     if not result.success:
         raise _refusal(result, home)
+
+
+def _bury_the_dead(instance: dg.DagsterInstance) -> None:
+    """Mark runs of killed command lines as failed: they would count as running for ever, and hold the queue.
+
+    The caller holds the home, so no other command line is running.
+    """
+    left = dg.RunsFilter(tags={_STARTED_BY: "command line"}, statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(left):
+        instance.report_run_failed(run, "the process of this run was killed")
 
 
 def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
@@ -161,6 +176,8 @@ def serve_ui(home: Path, port: int) -> None:
         "ALMANAC_HOME": str(home),
         "DAGSTER_HOME": str(dagster_home(home)),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # seven worker processes for jobs that Almanac has none of
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
     }
     tools = Path(sys.executable).parent

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.errors import AlmanacError
+from pipeline.errors import AlmanacError, HomeBusyError
 from pipeline.orchestration.jobs import AssetJob
 from pipeline.settings import load_settings
+from resources.lake import home_lock
 
 _SETTLED_SECONDS = 30.0
 
@@ -37,6 +38,11 @@ def build_sensors(home: Path, ingest: "AssetJob", now: Callable[[], float]) -> l
         state = hashlib.sha256(repr([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest()
         if state == context.cursor:
             return dg.SkipReason("nothing new")
+        try:
+            with home_lock(home):
+                pass
+        except HomeBusyError:
+            return dg.SkipReason("a run is using the home; the files wait")
         context.update_cursor(state)
         return dg.RunRequest(run_key=state)
 

@@ -6,6 +6,7 @@ taken over from a table keeps the table's meaning without saying it twice.
 
 import duckdb
 
+from pipeline.ingestion.mapping import sql_text
 from pipeline.tables import TABLES
 
 _TAKEN_FROM = ("forecasts", "forecast_totals", "items", "demand_daily")
@@ -14,9 +15,9 @@ _TAKEN_FROM = ("forecasts", "forecast_totals", "items", "demand_daily")
 def add_comments(con: duckdb.DuckDBPyConnection, tables: tuple[str, ...]) -> None:
     """Comment the tables of the current database, and those columns of its views that have no comment yet."""
     for name in tables:
-        con.execute(f'COMMENT ON TABLE "{name}" IS {_text(TABLES[name].meaning)}')
+        con.execute(f'COMMENT ON TABLE "{name}" IS {sql_text(TABLES[name].meaning)}')
         for column in TABLES[name].columns:
-            con.execute(f'COMMENT ON COLUMN "{name}"."{column.name}" IS {_text(column.meaning)}')
+            con.execute(f'COMMENT ON COLUMN "{name}"."{column.name}" IS {sql_text(column.meaning)}')
     meanings = {column.name: column.meaning for table in reversed(_TAKEN_FROM) for column in TABLES[table].columns}
     for view, column in con.execute(
         "SELECT table_name, column_name FROM duckdb_columns() "
@@ -24,10 +25,4 @@ def add_comments(con: duckdb.DuckDBPyConnection, tables: tuple[str, ...]) -> Non
         "AND table_name IN (SELECT view_name FROM duckdb_views() WHERE database_name = current_database())"
     ).fetchall():
         if column in meanings:
-            con.execute(f'COMMENT ON COLUMN "{view}"."{column}" IS {_text(meanings[column])}')
-
-
-def _text(value: str) -> str:
-    """A SQL string: COMMENT takes no bound parameter."""
-    escaped = value.replace("'", "''")
-    return f"'{escaped}'"
+            con.execute(f'COMMENT ON COLUMN "{view}"."{column}" IS {sql_text(meanings[column])}')

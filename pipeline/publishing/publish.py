@@ -14,13 +14,14 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline.as_of import AsOfView, as_of_view
+from pipeline.as_of import FACTS, AsOfView, as_of_view
 from pipeline.errors import PublishError
-from pipeline.lake import Lake, replace_file
+from pipeline.lake import Lake, replace_file, sql_path
 from pipeline.models.base import Progress, silent
 from pipeline.publishing.checks import problems
 from pipeline.publishing.comments import add_comments
 from pipeline.settings import Settings
+from pipeline.tables import TABLES
 
 STORAGE_VERSION = "v1.4.0"
 """DuckDB 2.0 writes a format that 1.x clients cannot open, unless told otherwise."""
@@ -44,17 +45,7 @@ PUBLISHED = (
 )
 """Tables of the published file."""
 
-_FROM_LAKE = (
-    "forecasts",
-    "forecast_totals",
-    "backtest_scores",
-    "backtest_forecasts",
-    "model_versions",
-    "raw_files",
-    "quarantined_order_lines",
-    "data_quality",
-    "cleaning_report",
-)
+_FROM_LAKE = tuple(name for name in PUBLISHED if TABLES[name].layer == "lake" and name not in FACTS)
 _HERE = Path(__file__).parent
 _TABLES_SQL = (_HERE / "tables.sql").read_text(encoding="utf-8")
 _VIEWS_SQL = (_HERE / "views.sql").read_text(encoding="utf-8")
@@ -112,7 +103,7 @@ def publish(lake: Lake, settings: Settings, as_of: date, *, progress: Progress =
         progress("publish", 0, 3)
         nights, left_out = _fill(view, lake, settings, new)
         progress("publish", 1, 3)
-        view.con.execute(f"ATTACH '{_sql(new)}' AS published (READ_ONLY)")
+        view.con.execute(f"ATTACH '{sql_path(new)}' AS published (READ_ONLY)")
         view.con.execute("USE published")
         wrong = problems(view.con, as_of, PUBLISHED)
         rows = {name: _count(view.con, name) for name in PUBLISHED}
@@ -165,7 +156,7 @@ def _fill(view: AsOfView, lake: Lake, settings: Settings, new: Path) -> tuple[in
         con.execute(f"SET VARIABLE {variable} = $1::DATE", [oldest or view.as_of])
         nights, left_out = fitting, found - fitting
     con.execute("SET VARIABLE horizon_days = $1::INTEGER", [settings.forecast.horizon_days])
-    con.execute(f"ATTACH '{_sql(new)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+    con.execute(f"ATTACH '{sql_path(new)}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
     try:
         con.execute(_TABLES_SQL)
         con.execute("USE published")
@@ -180,8 +171,3 @@ def _fill(view: AsOfView, lake: Lake, settings: Settings, new: Path) -> tuple[in
 
 def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(con.execute(f'SELECT count(*) FROM "{table}"').fetchall()[0][0])
-
-
-def _sql(path: Path) -> str:
-    """A path inside a SQL string: ATTACH takes no bound parameter."""
-    return str(path).replace("'", "''")

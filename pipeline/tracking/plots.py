@@ -4,7 +4,6 @@ Drawn without a display (the Agg canvas is used directly, pyplot's global state 
 the night's subprocess and beside other threads.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -13,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.models.base import Array, Forecast
-from pipeline.models.panel import Floats, Panel
+from pipeline.models.base import Array
+from pipeline.models.panel import Floats
 from pipeline.settings import QUANTILES
 
 _HISTORY_DAYS = 84
@@ -54,40 +53,6 @@ class ItemPlot:
     mean: Array
     quantiles: Array
     actuals: Floats | Array | None = None
-
-
-def best_sellers(panel: Panel, count: int, *, over_days: int = 365) -> list[int]:
-    """Rows of the panel that sold most over the days before its night, largest first."""
-    sold = panel.units[:, -over_days:].sum(axis=1)
-    return [int(row) for row in np.argsort(-sold, kind="stable")[:count]]
-
-
-def item_plots(
-    panel: Panel,
-    forecast: Forecast,
-    rows: Sequence[int],
-    *,
-    texts: dict[str, str] | None = None,
-    actuals: Floats | Array | None = None,
-) -> list[ItemPlot]:
-    """Plots of some rows of a panel and its forecast.
-
-    Args:
-        panel: what was known on the night.
-        forecast: made from that panel.
-        rows: rows to plot.
-        texts: item id → text, for the titles.
-        actuals: (S, A) units after the night, rows as in the panel.
-    """
-    plots = []
-    for row in rows:
-        item, location = str(panel.item_id[row]), str(panel.location[row])
-        title = " · ".join(part for part in (item, location, (texts or {}).get(item, "")) if part)
-        came = None if actuals is None else actuals[row]
-        plots.append(
-            ItemPlot(title, panel.as_of, panel.units[row], forecast.mean[row], forecast.quantiles[row], actuals=came)
-        )
-    return plots
 
 
 def draw(plot: ItemPlot, file: Path) -> None:

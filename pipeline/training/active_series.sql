@@ -1,4 +1,4 @@
--- Series to train on: sold within the active days up to the night, at most so many, those that sold most.
+-- Active series: sold within the active days up to the night; at most so many (null: all), those that sold most.
 -- grain: item × location, in their order; parameters: as_of, active_days, most
 WITH active AS (
     SELECT item_id, location, sum(units_winsorised) AS units

@@ -4,16 +4,23 @@ import hashlib
 import json
 from datetime import date
 
+from pipeline.enrichment.language_model import find_language_model
 from pipeline.lake import Lake
 from pipeline.settings import Settings
 
 
-def settings_hash(settings: Settings) -> str:
-    """Hash of the settings that shape a model (16 hex digits); machine and reports do not."""
+def settings_hash(lake: Lake, settings: Settings) -> str:
+    """Hash of what shapes a model beside its data (16 hex digits): settings, and the language model's weights.
+
+    Cadence, machine and reports do not shape it. Whether texts were encoded at all does: a network trained without
+    text vectors cannot read any.
+    """
+    encoded = bool(lake.partitions("item_text_features"))
     shaping = {
-        "training": settings.training.model_dump(mode="json"),
-        "language_model": settings.language_model.model_dump(mode="json", exclude={"batch_size"}),
+        "training": settings.training.model_dump(mode="json", exclude={"retrain_every_days"}),
+        "text": find_language_model(settings.language_model, home=lake.home).model_id if encoded else "",
         "calendar": settings.calendar.model_dump(mode="json"),
+        "countries": settings.holiday_countries,
         "horizon_days": settings.forecast.horizon_days,
         "by_location": settings.shop.by_location,
     }
@@ -41,6 +48,6 @@ def training_due(
         rows = con.execute(
             f"SELECT settings_hash FROM ({lake.select('model_versions')}) WHERE model_version = $1", [champion]
         ).fetchall()
-    if not rows or rows[0][0] != settings_hash(settings):
-        return "settings that shape the model changed"
+    if not rows or rows[0][0] != settings_hash(lake, settings):
+        return "settings or the language model changed"
     return None

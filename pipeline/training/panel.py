@@ -60,7 +60,7 @@ def build_panel(
     Raises:
         HistoryError: nothing was sold within the active days, or the calendar does not reach the horizon.
     """
-    chosen = list(series) if series is not None else _active(view, settings)
+    chosen = list(series) if series is not None else active_series(view, settings.forecast.active_days, MAX_SERIES)
     items = np.array([item for item, _ in chosen], dtype=np.str_)
     locations = np.array([location for _, location in chosen], dtype=np.str_)
     days = min((view.as_of - view.first_day).days + 1, history_days or MAX_DAYS)
@@ -92,6 +92,28 @@ def build_panel(
     )
 
 
+def active_series(view: AsOfView, active_days: int, most: int | None = None) -> list[tuple[str, str]]:
+    """Items (and locations) with a sale within `active_days` up to the night, in order.
+
+    Args:
+        view: what was known on the night.
+        active_days: days up to the night.
+        most: at most so many, those that sold most; default: all.
+
+    Raises:
+        HistoryError: there are none.
+    """
+    values = {"as_of": view.as_of, "active_days": active_days, "most": most}
+    found = view.con.execute(_ACTIVE, values).fetchall()
+    if not found:
+        raise HistoryError(
+            f"the night of {view.as_of}: nothing was sold within the {active_days} days before it, so there is nothing to "
+            "train on or to forecast; choose an earlier --as-of, ingest newer orders, or raise forecast.active_days in "
+            "almanac.yaml"
+        )
+    return [(item, location) for item, location in found]
+
+
 def language_model_id(view: AsOfView, settings: Settings, *, home: Path | None = None) -> str:
     """Id of the settings' language model; '' when no text was ever encoded, so that none need be installed.
 
@@ -104,18 +126,6 @@ def language_model_id(view: AsOfView, settings: Settings, *, home: Path | None =
     found = find_language_model(settings.language_model, home=home).model_id if encoded else ""
     view.con.execute("SET VARIABLE language_model_id = $1::VARCHAR", [found])
     return found
-
-
-def _active(view: AsOfView, settings: Settings) -> list[tuple[str, str]]:
-    active_days = settings.forecast.active_days
-    values = {"as_of": view.as_of, "active_days": active_days, "most": MAX_SERIES}
-    found = view.con.execute(_ACTIVE, values).fetchall()
-    if not found:
-        raise HistoryError(
-            f"the night of {view.as_of}: nothing was sold within the {active_days} days before it, so there is nothing to "
-            "train on; choose an earlier --as-of, ingest newer orders, or raise forecast.active_days in almanac.yaml"
-        )
-    return [(item, location) for item, location in found]
 
 
 def _demand(

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from pipeline.as_of import AsOfView
-from pipeline.models.base import Compute, Progress, silent
-from pipeline.models.lstm import FittedLstm, Lstm, require_history
+from pipeline.models.base import Forecaster
+from pipeline.models.lstm import require_history
 from pipeline.models.panel import Panel
-from pipeline.settings import Settings, TrainingSettings
+from pipeline.models.registry import MODEL, make
+from pipeline.settings import Settings
 from pipeline.training.panel import build_panel
 
 
@@ -26,25 +27,6 @@ def build_training_panel(view: AsOfView, settings: Settings, *, home: Path | Non
     return panel
 
 
-def make_forecaster(settings: Settings) -> Lstm:
+def make_forecaster(settings: Settings) -> Forecaster:
     """The forecaster that the night trains."""
-    return Lstm(settings.training)
-
-
-def train(
-    panel: Panel, settings: TrainingSettings, compute: Compute, folder: Path, progress: Progress = silent
-) -> FittedLstm:
-    """Train the night's model, or go on with a training of the same panel and settings that was killed.
-
-    Args:
-        panel: what was known on the night.
-        settings: budgets, sizes and rates.
-        compute: device, threads and precision.
-        folder: folder of the checkpoint; `Lstm.clear` removes it when the result is stored elsewhere.
-        progress: told how far it is.
-
-    Raises:
-        HistoryError: too little history.
-        ModelError: the training diverged.
-    """
-    return Lstm(settings).fit(panel, folder=folder, compute=compute, progress=progress)
+    return make(MODEL, settings)

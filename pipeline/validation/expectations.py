@@ -79,7 +79,8 @@ SUITES: dict[str, Callable[[Settings], tuple[Expected, ...]]] = {
     "quarantined_order_lines": lambda settings: (
         _between(
             "share_waiting",
-            "the share of a new file (of 100 lines or more) in quarantine stays below validation.max_quarantined_share",
+            "the share of a new file (of 100 lines or more) in quarantine stays below validation.max_quarantined_share; look at "
+            "quarantined_order_lines, correct the mapping and deliver the file again, or raise the limit in almanac.yaml",
             "ERROR",
             high=settings.validation.max_quarantined_share,
         ),
@@ -151,10 +152,7 @@ SUITES: dict[str, Callable[[Settings], tuple[Expected, ...]]] = {
         Expected("ExpectColumnValuesToBeUnique", "a version is registered once", "ERROR", {"column": "model_version"}),
         Expected("ExpectColumnValuesToNotBeNull", "a version names its data", "ERROR", {"column": "data_snapshot"}),
     ),
-    "backtest_scores": lambda _: (
-        _some("the backtest has scores", "WARN"),
-        _none("impossible_wql", "WQL is finite and not negative"),
-    ),
+    "backtest_scores": lambda _: (_none("impossible_wql", "WQL is finite and not negative"),),
     "forecasts": lambda _: (
         *_QUANTILES,
         _none("rows_missing_or_twice", "every series has every day of the horizon once"),

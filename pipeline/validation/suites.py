@@ -105,7 +105,7 @@ def run_suite(lake: Lake, table: str, settings: Settings, as_of: date | None = N
     document = json.dumps(result.to_json_dict())
     results = tuple(
         ExpectationOutcome(
-            one.expectation_config.type, wanted.meaning, wanted.severity, bool(one.success), _observed(one)
+            one.expectation_config.type, wanted.meaning, wanted.severity, bool(one.success), _observed(one, frame)
         )
         for one, wanted in zip(_in_order(result.results, expected), expected, strict=True)
     )
@@ -176,14 +176,19 @@ def _in_order(results: Iterable[Any], expected: tuple[Expected, ...]) -> list[An
     return [by_place[place] for place in range(len(expected))]
 
 
-def _observed(one: Any) -> str:
+def _observed(one: Any, frame: Any) -> str:
     if one.exception_info and one.exception_info.get("exception_message"):
         return str(one.exception_info["exception_message"])
     found = one.result
     if "observed_value" in found:
         return str(found["observed_value"])
     if found.get("unexpected_count"):
-        return f"{found['unexpected_count']} of {found['element_count']} rows, for example {found['partial_unexpected_list'][:3]}"
+        places = found.get("partial_unexpected_index_list") or []
+        files = frame["file_name"].iloc[places[:3]].tolist() if "file_name" in frame.columns else []
+        return (
+            f"{found['unexpected_count']} of {found['element_count']} rows, for example {found['partial_unexpected_list'][:3]}"
+            + (f" in {', '.join(files)}" if files else "")
+        )
     return f"all {found.get('element_count', 0)} rows as expected"
 
 

@@ -3,14 +3,16 @@
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.backtesting import scores
 from pipeline.lake import Lake
 from pipeline.publishing.publish import publish
 from pipeline.publishing.query import query
-from pipeline.settings import QUANTILES
+from pipeline.settings import QUANTILE_COLUMNS, QUANTILES
 from tests.forecasting.fakes import some_settings
-from tests.publishing.shop import HORIZON, ITEMS, NIGHT, NIGHTS, distribution, write_shop
+from tests.publishing.shop import HORIZON, ITEMS, NIGHT, NIGHTS, distribution, forecasts, write_shop
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,32 @@ def test_forecast_accuracy_agrees_with_the_definitions(home):
     assert accuracy["coverage_90"] == pytest.approx(
         sum(row["q05"] <= row["actual"] <= row["q95"] for row in days) / len(days)
     )
+
+
+def test_forecast_accuracy_has_the_wql_and_wape_of_the_backtest(tmp_path):
+    """One definition in SQL and one in Python: an analyst's number and the backtest's are the same number."""
+    lake = write_shop(Lake(tmp_path))
+    early = NIGHT - timedelta(days=70)
+    with lake.connect() as con:
+        lake.write(con, "forecasts", {"as_of": early.isoformat()}, forecasts(early, ITEMS), part="lstm%2F1")
+    publish(lake, some_settings(), NIGHT)
+    accuracy = ask(tmp_path, f"FROM forecast_accuracy WHERE as_of = DATE '{early}'")
+    assert {row["lead_days"] for row in accuracy} == {"001-007", "008-028", "029-056", "057-"}
+    for row in accuracy:
+        first, _, last = row["lead_days"].partition("-")
+        days = ask(
+            tmp_path,
+            f"FROM forecast_vs_actual WHERE as_of = DATE '{early}' "
+            f"AND horizon_days BETWEEN {int(first)} AND {int(last or HORIZON)}",
+        )
+        actual = np.array([day["actual"] for day in days], dtype=np.float64)
+        quantiles = np.array([[day[name] for name in QUANTILE_COLUMNS] for day in days])
+        mean = np.array([day["mean"] for day in days])
+        assert len(days) == row["forecasts"] > 0
+        assert row["wql"] == pytest.approx(scores.wql(actual, quantiles), rel=1e-12)
+        assert row["wape"] == pytest.approx(scores.wape(actual, mean), rel=1e-12)
+        assert row["bias"] == pytest.approx(scores.bias(actual, mean), rel=1e-12)
+        assert row["coverage_90"] == pytest.approx(scores.coverage(actual, quantiles, 0.9), rel=1e-12)
 
 
 def test_forecast_stability_of_an_unchanged_mind_is_zero(home):

@@ -7,8 +7,8 @@ import torch
 
 from pipeline.errors import SettingsError
 from pipeline.models.base import Compute
-from pipeline.settings import ComputeSettings
-from resources.compute import ComputeResource, pick_compute, usable_cpus
+from pipeline.settings import ComputeSettings, usable_cpus
+from resources.compute import ComputeResource, pick_compute
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +77,11 @@ def test_usable_cpus_follow_the_affinity_of_the_process() -> None:
         assert usable_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_a_system_without_affinity_counts_all_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cpus() == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cpus() == 1

@@ -20,7 +20,7 @@ from pipeline.models.base import Compute, Fitted, TrainingReport
 from pipeline.models.panel import Panel
 from pipeline.models.seasonal_naive import FittedSeasonalNaive
 from pipeline.settings import Settings
-from pipeline.tracking.plots import best_sellers, draw, drawable, item_plots
+from pipeline.tracking.plots import ItemPlot, draw, drawable
 from resources.tracking import ModelVersion, Tracking, model_name
 
 NIGHT = date(2024, 4, 29)
@@ -75,6 +75,12 @@ def train(
         return tracking.register(run, fitted, panel, promote=promote)
 
 
+def item_plot(panel: Panel, row: int, title: str) -> ItemPlot:
+    forecast = FITTED.forecast(panel, 28)
+    history, came = panel.units[row], panel.units[row, :28]
+    return ItemPlot(title, panel.as_of, history, forecast.mean[row], forecast.quantiles[row], actuals=came)
+
+
 @pytest.fixture
 def tracking(home: Path) -> Tracking:
     return Tracking(home, "Test Shop")
@@ -86,9 +92,7 @@ def test_a_training_is_one_run_with_its_parameters_curves_scores_data_and_plots(
     version = train(tracking, settings, panel, NIGHT)
     run = tracking.run(version.run_id)
     run.log_scores(scores())
-    run.log_picture("wql_by_horizon", b"\x89PNG")
-    forecast = FITTED.forecast(panel, 28)
-    run.log_plots(item_plots(panel, forecast, [0, 1], texts={"item 0": "红色 T-light"}))
+    run.log_plots([item_plot(panel, 0, "item 0 · 红色 T-light"), item_plot(panel, 1, "item 1")])
 
     client = tracking.client
     stored = client.get_run(version.run_id)
@@ -120,7 +124,7 @@ def test_a_training_is_one_run_with_its_parameters_curves_scores_data_and_plots(
     csv = Path(client.download_artifacts(version.run_id, "backtest/backtest_scores.csv"))
     assert len(pd.read_csv(csv)) == 4
     plots = [file.path for file in client.list_artifacts(version.run_id, "plots")]
-    assert plots == ["plots/01-item-0-T-light.png", "plots/02-item-1.png", "plots/wql_by_horizon.png"]
+    assert plots == ["plots/01-item-0-T-light.png", "plots/02-item-1.png"]
     assert Path(client.download_artifacts(version.run_id, plots[0])).read_bytes().startswith(b"\x89PNG")
 
 
@@ -276,9 +280,7 @@ def is_pickle(content: bytes) -> bool:
 
 
 def test_a_plot_shows_the_fan_and_gives_the_same_bytes(panel: Panel, tmp_path: Path) -> None:
-    forecast = FITTED.forecast(panel, 28)
-    [plot] = item_plots(panel, forecast, best_sellers(panel, 1), actuals=panel.units[:, :28])
-    assert plot.title == "item 2"
+    plot = item_plot(panel, 2, "item 2")
     draw(plot, tmp_path / "a.png")
     draw(plot, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -12,8 +12,9 @@ from pipeline.lake import Lake
 from pipeline.models.base import Compute
 from pipeline.models.panel import Panel
 from pipeline.settings import ComputeSettings, Settings
-from pipeline.training import build_panel, build_training_panel, make_forecaster, train
 from pipeline.training import panel as panel_module
+from pipeline.training.panel import build_panel
+from pipeline.training.train import build_training_panel, make_forecaster
 from tests.enrichment.conftest import Shop
 
 FIRST = date(2023, 1, 2)
@@ -177,7 +178,7 @@ def test_too_short_a_history_is_refused_before_training(shop):
 def test_trains_from_the_view_and_forecasts_the_horizon(shop, tmp_path):
     with as_of_view(shop.lake, NIGHT) as view:
         panel = build_training_panel(view, settings())
-    fitted = train(panel, settings().training, CPU, tmp_path)
+    fitted = make_forecaster(settings()).fit(panel, folder=tmp_path, compute=CPU)
     assert fitted.name == make_forecaster(settings()).name
     forecast = fitted.forecast(panel, 21)
     assert np.isfinite(forecast.mean).all()
