@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 
@@ -19,6 +20,11 @@ from pipeline.examples.shop_files import WrittenFile, write_shop
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# CI judges the change, not the luck of the draw; everywhere else every run tries other examples
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 SLOW_FIXTURES = frozenset({"real_orders", "night_home"})
 """Fixtures that take more than a moment; others are added here as they are written."""

@@ -24,7 +24,7 @@ from pipeline.models.panel import Panel
 from pipeline.settings import Settings
 
 MAX_SERIES = 20_000
-"""Series of a panel that nobody chose: the best sellers, which teach a network all that the others would."""
+"""Series of a panel that nobody chose: best sellers and a draw of the others, which teach a network all that the rest would."""
 MAX_DAYS = 1461
 """Days of history of a panel: four years, beyond which no forecaster here looks back."""
 
@@ -98,7 +98,7 @@ def active_series(view: AsOfView, active_days: int, most: int | None = None) -> 
     Args:
         view: what was known on the night.
         active_days: days up to the night.
-        most: at most so many, those that sold most; default: all.
+        most: at most so many, half of them best sellers and half drawn from the others; default: all.
 
     Raises:
         HistoryError: there are none.

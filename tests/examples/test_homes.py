@@ -140,7 +140,7 @@ def test_online_retail_is_backtested_on_days_that_yaml_would_call_true(tmp_path:
 @pytest.mark.real_orders
 def test_online_retail_reads_the_real_orders_where_they_are(tmp_path: Path, real_orders: Path) -> None:
     report = init_home(tmp_path / "home", "online-retail-ii", orders=real_orders)
-    assert load_settings(report.home).sources[0].folder == str(real_orders)
+    assert load_settings(report.home).sources[0].folder == str(real_orders.resolve())
     assert report.as_of == date(2011, 8, 31)
 
 

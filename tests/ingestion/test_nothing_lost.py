@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 HEADER = "order,item,text,qty,price,time,customer\n"
@@ -34,6 +34,8 @@ bad = st.sampled_from(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.one_of(good, good, bad), min_size=1, max_size=12), end=st.sampled_from(["\n", "\r\n"]))
 def test_lines_in_are_lines_out(new_home, lines, end):
+    # more lines in foreign bytes than in UTF-8 are a wrong encoding, which is refused
+    assume(sum("\udce9" in line for line in lines) <= 3)
     home = new_home()
     # a good line first and last: a file of bad lines is refused, and blank lines at the end are none
     written = ["first,A,é,1,1,2010-07-01,C", "second,A,é,1,1,2010-07-01,C", *lines, "last,A,é,1,1,2010-07-01,C"]
