@@ -16,7 +16,7 @@ def table_spec(
     *,
     partitions: dg.PartitionsDefinition | None = None,
 ) -> dg.AssetSpec:
-    """The asset of a declared table: its meaning, columns and stage stand in `tables.py`."""
+    """The asset of a declared table: its meaning, columns and stage stand in `pipeline/tables`."""
     table = TABLES[name]
     return dg.AssetSpec(
         key=name,

@@ -1,6 +1,6 @@
 -- What was known at the end of one night: the only way by which training, backtests and forecasts read facts.
 -- Variables: as_of (DATE), by_location (BOOLEAN). Reads the lake's ledgers, attached under lake_<table>.
--- Every view below is declared in tables.py (layer "state") or is a lake table cut to the night.
+-- Every view below is declared in pipeline/tables (layer "state") or is a lake table cut to the night.
 
 -- grain: one version of one order line; the newest known. Corrected lines are few, so they are set against all lines
 -- rather than all lines sorted by version.

@@ -1,7 +1,7 @@
 """The lake: Parquet folders of one home, written whole or not at all.
 
 What belongs here: where a table's files stand, how they are replaced atomically, how DuckDB reads them within its
-memory limit. What does not: what the tables mean (`tables.py`) and what a night may know (`as_of.py`).
+memory limit. What does not: what the tables mean (`pipeline/tables`) and what a night may know (`as_of.py`).
 
 A table is a folder of hive partitions. Within a partition a *part* is one file, named after the work that made it
 (a delivery, a night): writing it again replaces it, so a repeated or resumed run changes nothing. Files are written

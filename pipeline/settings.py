@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import SettingsError
 
@@ -36,12 +36,23 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _known_zone(value: str) -> str:
+    if value not in available_timezones():
+        close = difflib.get_close_matches(value, available_timezones(), n=3)
+        raise ValueError(f"unknown time zone {value!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+"""An IANA time zone that this machine knows."""
+
+
 class ShopSettings(Closed):
     """The shop whose orders these are."""
 
     name: str = Field(min_length=1, description="Name of the shop, shown in reports.")
     country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 code of the shop's home country.")
-    timezone: str = Field(description="IANA time zone; a day is the shop's local day.")
+    timezone: TimeZone = Field(description="IANA time zone; a day is the shop's local day.")
     currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code that all money is stated in.")
     exchange_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict,
@@ -52,14 +63,6 @@ class ShopSettings(Closed):
     closed_on: tuple[str, ...] = Field(
         default=(), description="Days known to be closed every year, as MM-DD, for example 12-25."
     )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            close = difflib.get_close_matches(value, available_timezones(), n=3)
-            raise ValueError(f"unknown time zone {value!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
-        return value
 
     @field_validator("closed_on")
     @classmethod

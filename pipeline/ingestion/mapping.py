@@ -5,17 +5,15 @@ how it is found and read. What does not: SQL; `reading.py` translates, and no te
 `data/sources/README.md` shows how to write one.
 """
 
-import difflib
 import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.errors import SettingsError
-from pipeline.settings import SHIPPED_SOURCES, Closed, SourceSettings, load_yaml
+from pipeline.settings import SHIPPED_SOURCES, Closed, SourceSettings, TimeZone, load_yaml
 
 Encoding = Literal["utf-8", "utf-16", "gb18030", "latin-1"]
 LineKind = Literal["sale", "cancellation", "return", "adjustment", "write_off", "non_merchandise", "free"]
@@ -242,19 +240,11 @@ class SourceMapping(Closed):
     """All that Almanac must know to read the files of one source."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the source, kept with every line.")
-    timezone: str = Field(description="IANA time zone that the files' times are written in.")
+    timezone: TimeZone = Field(description="IANA time zone that the files' times are written in.")
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(description="ISO 4217 code of the prices.")
     orders: OrdersMapping | None = Field(default=None, description="Order files.")
     items: ItemsMapping | None = Field(default=None, description="Item master data.")
     promotions: PromotionsMapping | None = Field(default=None, description="Promotions.")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            close = difflib.get_close_matches(value, available_timezones(), n=3)
-            raise ValueError(f"unknown time zone {value!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
-        return value
 
     @model_validator(mode="after")
     def _something(self) -> "SourceMapping":

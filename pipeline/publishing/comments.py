@@ -1,6 +1,6 @@
 """Comments of the published file: every table, view, macro and column says what it is.
 
-Tables take theirs from `tables.py`. Views and macros have them in `views.sql`, beside their SQL; a view's column that is
+Tables take theirs from `pipeline/tables`. Views and macros have them in `views.sql`, beside their SQL; a view's column that is
 taken over from a table keeps the table's meaning without saying it twice.
 """
 

@@ -1,7 +1,7 @@
 -- Tables of the published file, as known on the night. Runs on the connection of an as-of view, with the new file
 -- attached as `published` and the lake's other tables as views lake_<table>.
 -- Variables: as_of (DATE), forecasts_from and totals_from (DATE): oldest vintages that are published,
--- horizon_days (INTEGER). Keys, columns and meanings: pipeline/tables.py.
+-- horizon_days (INTEGER). Keys, columns and meanings: pipeline/tables.
 
 CREATE TABLE published.items AS FROM items ORDER BY item_id;
 
