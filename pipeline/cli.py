@@ -65,6 +65,7 @@ def init(
 ) -> None:
     """Make a home: settings, drop folder and, for an example, its orders."""
     from pipeline.examples.homes import SMALL_SHOP, init_home
+    from pipeline.publishing.summary import program
 
     if small and example is not Example.GENERATED_SHOP:
         raise SettingsError("--small goes with --example generated-shop; the other examples are as large as they are")
@@ -74,7 +75,7 @@ def init(
     )
     print(f"Home made in {report.home}: settings in almanac.yaml, {len(report.files)} files in its drop folder.")
     night = f" --as-of {report.as_of}" if report.as_of else ""
-    print(f"Next: almanac run --home {report.home}{night}")
+    print(f"Next: {program()} run --home {report.home}{night}")
 
 
 @app.command(epilog="Example: `almanac run --home shop --as-of 2017-11-26`")

@@ -77,7 +77,11 @@ def query(home: Path, sql: str) -> Answer:
     """
     con = connect(home)
     try:
-        result = con.execute(sql)
+        result = con.execute(sql) if con.extract_statements(sql) else None
+        if result is None:
+            raise QueryError(
+                f"{published_file(home)}: no SQL was given; for example: SELECT * FROM forecast_latest LIMIT 5"
+            )
         described = result.description or []
         return Answer(tuple(str(c[0]) for c in described), tuple(str(c[1]) for c in described), result.fetchall())
     except duckdb.Error as error:

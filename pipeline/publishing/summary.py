@@ -1,5 +1,6 @@
 """What a person sees at the end of a night: a short table of forecasts, the scores, and where to look."""
 
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import duckdb
 
 from pipeline.lake import Lake
+from pipeline.models.registry import MODEL
 from pipeline.publishing.publish import published_file
 from pipeline.publishing.query import Answer, connect
 from pipeline.publishing.text_table import text_table
@@ -15,6 +17,12 @@ _HERE = Path(__file__).parent
 _HEADLINE = (_HERE / "headline.sql").read_text(encoding="utf-8")
 _SCORES = (_HERE / "scores.sql").read_text(encoding="utf-8")
 _SHOWN = 200
+
+
+def program() -> str:
+    """How this person starts the command line: `.venv/bin/almanac` from a checkout."""
+    started = sys.argv[0]
+    return started if Path(started).name == "almanac" else "almanac"
 
 
 def print_night(home: Path, night: date) -> None:
@@ -28,11 +36,22 @@ def print_night(home: Path, night: date) -> None:
     print_table(forecasts, title=f"Forecasts of the night of {night}: most units expected in four weeks")
     if scores.rows:
         print_table(scores, title="Backtest, all origins pooled (lower is better, bias near 0)")
+        _tell_who_won(scores)
     rising = f"SELECT * FROM rising_items(DATE '{night}', DATE '{night}' + 91) LIMIT 5"
     print(f"Tables and views  {published_file(home)}")
-    print(f'In SQL            almanac sql --home {home} "{rising}"')
+    print(f'In SQL            {program()} sql --home {home} "{rising}"')
     print(f"Season report     {home / 'report' / 'index.html'}")
-    print(f"Dagster, MLflow   almanac ui --home {home}")
+    print(f"Dagster, MLflow   {program()} ui --home {home}")
+
+
+def _tell_who_won(scores: Answer) -> None:
+    """Say it plainly when a baseline did better than the model that forecasts."""
+    best = scores.rows[0][scores.columns.index("model")]
+    if best != MODEL:
+        print(
+            f"The {MODEL}, which made these forecasts, did not beat {best} in this backtest: give it more training "
+            "(training.max_seconds, backtest.max_seconds in almanac.yaml), or do not rely on it yet.\n"
+        )
 
 
 def print_scores(home: Path, night: date) -> None:

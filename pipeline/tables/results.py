@@ -76,7 +76,7 @@ TABLES = (
             """
             item_id | VARCHAR | item
             location | VARCHAR | location, empty for all
-            target_date | DATE | day forecast (Monday of the week at weekly grain)
+            target_date | DATE | day forecast
             as_of | DATE | night that made the forecast
             horizon_days | INTEGER | days after the night, from 1
             """

@@ -31,7 +31,7 @@ TABLES = (
             item_id | VARCHAR | item
             item_text | VARCHAR | canonical text: the master's, else the one on most order lines
             category | VARCHAR | category; empty where unknown
-            text_hash | VARCHAR | key into item_text_features
+            text_hash | VARCHAR | hash of the text; key of its vector in the lake's item_text_features
             first_sold | DATE | first day with demand; null before any
             last_sold | DATE | last day with demand; null before any
         """),

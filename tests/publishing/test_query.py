@@ -98,3 +98,9 @@ def test_text_table_counts_the_cells_of_chinese_text():
 
     lines = text_table(["text", "n"], [["年糕", 1], ["rice", 22]]).splitlines()
     assert {cell_len(line) for line in lines} == {8}
+
+
+@pytest.mark.parametrize("sql", ["", "  ", "-- nothing"], ids=["empty", "blank", "a comment"])
+def test_no_sql_is_told(home, sql):
+    with pytest.raises(QueryError, match="no SQL was given"):
+        query(home, sql)
