@@ -1,8 +1,10 @@
-"""How fast ingestion with validation is: generated order lines (CSV, 1 % bad), beside a bare DuckDB CSV-to-Parquet copy.
+"""How fast orders come in: generated lines (CSV, 1 % bad) through ingestion with validation, and through cleaning, beside a
+bare DuckDB CSV-to-Parquet copy.
 
     python -m tests.benchmarks.bench_ingestion --lines 10000000
 
-Prints a Markdown table and writes the numbers as JSON. The bar: at least 500,000 lines a second on two cores, at most 3 GB.
+Prints a Markdown table and writes the numbers as JSON. The bar: ingestion with validation at least
+500,000 lines a second on two cores, at most 3 GB.
 Each step runs in a process of its own, so that its peak memory is its own; CPU seconds stand beside wall seconds, because
 the machine may be busy with other work.
 """
@@ -23,6 +25,7 @@ from typing import Any
 import duckdb
 import yaml
 
+from pipeline.cleaning.clean import clean
 from pipeline.examples.load import write_load
 from pipeline.ingestion import ingest
 from pipeline.lake import COMPRESSION, Lake
@@ -40,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="work folder; default: a temporary one, removed afterwards")
     parser.add_argument("--json", type=Path, default=Path("bench_ingestion.json"), help="where the numbers go")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--step", choices=("copy", "night"), help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("copy", "night", "clean"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.step:
         print(json.dumps(_STEPS[given.step](given.folder)))
@@ -75,6 +78,7 @@ def _bench(folder: Path, lines: int, threads: int, results: Path) -> int:
     (home / "almanac.yaml").write_text(yaml.safe_dump(settings))
     copy = _in_its_own_process("copy", folder)
     night = _in_its_own_process("night", folder)
+    cleaning = _in_its_own_process("clean", folder)
     expected = {"lines": load.lines, "accepted": load.accepted, "quarantined": load.bad, "exact_repeats": load.repeats}
     wrong = {
         name: (night["counts"][name], number) for name, number in expected.items() if night["counts"][name] != number
@@ -90,6 +94,7 @@ def _bench(folder: Path, lines: int, threads: int, results: Path) -> int:
         "duckdb": duckdb.__version__,
         "copy": copy,
         "ingestion_and_validation": night,
+        "cleaning": cleaning,
         "lines_per_second": round(speed),
         "bar_met": met,
         "wrong_counts": wrong,
@@ -107,7 +112,12 @@ def _table(report: dict[str, Any]) -> str:
         "| what | wall s | CPU s | lines/s | peak GB |",
         "|---|---|---|---|---|",
     ]
-    for label, part in (("bare DuckDB CSV to Parquet", "copy"), ("ingestion + validation", "ingestion_and_validation")):
+    parts = {
+        "bare DuckDB CSV to Parquet": "copy",
+        "ingestion + validation": "ingestion_and_validation",
+        "cleaning": "cleaning",
+    }
+    for label, part in parts.items():
         step = report[part]
         rows.append(
             f"| {label} | {step['seconds']:.1f} | {step['cpu_seconds']:.1f} | {report['lines'] / step['seconds']:,.0f} | "
@@ -155,6 +165,13 @@ def _night(folder: Path) -> dict[str, Any]:
     return {**measured, "ingest_seconds": taken.seconds, "validate_seconds": validated.seconds, "counts": counts}
 
 
+def _clean(folder: Path) -> dict[str, Any]:
+    settings = load_settings(folder / "home")
+    started = time.monotonic()
+    report = clean(Lake(folder / "home", settings.compute), settings)
+    return {**_measured(started), "lines_cleaned": report.lines}
+
+
 def _measured(started: float) -> dict[str, Any]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -164,7 +181,7 @@ def _measured(started: float) -> dict[str, Any]:
     }
 
 
-_STEPS = {"copy": _copy, "night": _night}
+_STEPS = {"copy": _copy, "night": _night, "clean": _clean}
 
 
 if __name__ == "__main__":
