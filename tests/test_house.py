@@ -1,4 +1,4 @@
-"""The rules of the house: import direction, rooms, sizes, no pickle."""
+"""The rules of the house: import direction, rooms, sizes, safe formats only."""
 
 import ast
 import re

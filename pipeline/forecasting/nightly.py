@@ -74,7 +74,7 @@ def make_forecasts(
     """Forecast every item sold within `forecast.active_days`, and the sums of those forecasts.
 
     Writes one part, named after the model version, of the night's partition of `forecasts` and of `forecast_totals`;
-    a repeat replaces it by the same bytes, and a killed run leaves what stood before.
+    a repeat with the same `made_at` replaces it by the same bytes, and a killed run leaves what stood before.
 
     Args:
         view: what was known on the night; opened by location when the shop forecasts by location.

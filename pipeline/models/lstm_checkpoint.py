@@ -1,4 +1,4 @@
-"""Checkpoints of a training: one safetensors file with weights, optimizer state and a JSON header, no pickle.
+"""Checkpoints of a training: one safetensors file with weights, optimizer state and a JSON header, nothing else.
 
 One file, renamed into place, cannot be half new and half old: a training that was killed resumes from a state that
 existed. A checkpoint of other data or settings is not resumed from; its fingerprint tells.
