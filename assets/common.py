@@ -9,6 +9,11 @@ import pandas as pd
 
 from pipeline.tables import TABLES, Table
 
+FORCE_TAG = "almanac/force"
+"""Tag of a run that makes anew what stands already."""
+MODEL_TAG = "almanac/model_version"
+"""Tag of a run whose forecasts are made by the model version that it names."""
+
 
 def table_spec(
     name: str,

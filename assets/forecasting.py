@@ -1,19 +1,19 @@
-"""The night's forecasts: every active item, a season ahead, days and sums."""
+"""The night's forecasts: every active item, a season ahead, days and sums; each night a vintage that stays."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import date
 
 import dagster as dg
 
-from assets.common import FACTS, markdown_table, metadata, table_spec
-from pipeline.as_of import as_of_view
+from assets.common import FACTS, FORCE_TAG, MODEL_TAG, markdown_table, metadata, table_spec
 from pipeline.errors import ModelError
-from pipeline.forecasting.nightly import make_forecasts, weekly_totals
+from pipeline.forecasting.nightly import weekly_totals
+from pipeline.forecasting.replay import forecast_night, pinned
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
-from resources.tracking import TrackingResource
+from resources.tracking import ModelVersion, Tracking, TrackingResource
 
-TABLES = ("forecasts", "forecast_totals")
+TABLES = ("forecasts", "forecast_totals", "vintages")
 
 
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
@@ -24,40 +24,47 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
     def forecasting(
         context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource, tracking: TrackingResource
     ) -> Iterator[dg.MaterializeResult]:
-        """Forecast with the champion that this night could know."""
+        """Forecast with the champion that this night could know; a night that stands is kept as it is."""
         as_of = as_of_of(context)
+        named = context.run.tags.get(MODEL_TAG)
         with home.work(context) as work:
-            compute.pick(work.settings.compute)
+            used = pinned(compute.pick(work.settings.compute))
             store = tracking.of(work.settings)
-            champion = store.champion(as_of)
-            if champion is None:
-                raise ModelError(
-                    f"no model version was trained as of {as_of} or before; materialise model_versions first"
-                )
-            with as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view:
-                report = make_forecasts(
-                    view,
-                    work.lake,
-                    work.settings,
-                    store.load(champion),
-                    champion.model_version,
-                    made_at=datetime.now(UTC),
-                    progress=work.progress,
-                )
-            weeks = markdown_table(weekly_totals(work.lake, as_of, champion.model_version))
-            for name, rows in zip(TABLES, (report.rows, report.total_rows), strict=True):
-                yield dg.MaterializeResult(
-                    name,
-                    metadata=metadata(
-                        rows=rows,
-                        seconds=work.seconds,
-                        series=report.series,
-                        expected_units=report.expected_units,
-                        model_version=report.model_version,
-                        data_snapshot=report.data_snapshot,
-                        days=f"{report.first_day} to {report.last_day}",
-                        weeks=weeks,
-                    ),
-                )
+            version = store.version(named) if named else _champion(store, as_of)
+            night = forecast_night(
+                work.lake,
+                work.settings,
+                as_of,
+                store.load(version, used),
+                version.model_version,
+                trained_as_of=version.as_of,
+                is_named=bool(named),
+                compute=used,
+                force=FORCE_TAG in context.run.tags,
+                progress=work.progress,
+            )
+            for change in night.changed:
+                context.log.warning(f"{change}; the vintage stays as it was made, --force makes it anew")
+            vintage = night.vintage
+            rows = (vintage.forecast_rows, vintage.total_rows, 1)
+            shown = {
+                "series": vintage.series,
+                "model_version": vintage.model_version,
+                "data_snapshot": vintage.data_snapshot,
+                "weeks": markdown_table(weekly_totals(work.lake, as_of, vintage.model_version)),
+                "kept": "; ".join(night.changed) or "as it was made" if night.report is None else "made anew",
+            }
+            if night.report is not None:
+                shown["expected_units"] = night.report.expected_units
+                shown["days"] = f"{night.report.first_day} to {night.report.last_day}"
+            for name, count in zip(TABLES, rows, strict=True):
+                yield dg.MaterializeResult(name, metadata=metadata(rows=count, seconds=work.seconds, **shown))
 
     return dg.Definitions(assets=[forecasting])
+
+
+def _champion(store: Tracking, as_of: date) -> ModelVersion:
+    champion = store.champion(as_of)
+    if champion is None:
+        raise ModelError(f"no model version was trained as of {as_of} or before; materialise model_versions first")
+    return champion

@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands: `almanac --help` answers at on
 
 import atexit
 import os
+import re
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +35,8 @@ _HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="Folder of the shop; default: ALMANAC_HOME, else data/ of the checkout."),
 ]
+
+_ForceOption = Annotated[bool, typer.Option("--force", help="Make anew what stands already.")]
 
 
 class Example(StrEnum):
@@ -87,14 +90,77 @@ def run(
             "--as-of", formats=["%Y-%m-%d"], help="The night: last day known. Default: the last day with orders."
         ),
     ] = None,
+    model_version: Annotated[
+        str | None,
+        typer.Option("--model-version", help="Forecast with this version, whatever the night knew, and train none."),
+    ] = None,
+    force: _ForceOption = False,
 ) -> None:
-    """Run one night: ingest, validate, clean, enrich, train, backtest, forecast, publish."""
+    """Run one night: ingest, validate, clean, enrich, train, backtest, forecast, publish.
+
+    A night that was forecast keeps its forecasts as they were made; `--force` makes them anew.
+    """
     from pipeline.orchestration.runs import run_night
     from pipeline.publishing.summary import print_night
 
     folder = home_folder(home)
-    night = run_night(folder, as_of.date() if as_of else None)
+    night = run_night(folder, as_of.date() if as_of else None, model_version=model_version, force=force)
     print_night(folder, night)
+
+
+@app.command(epilog="Example: `almanac backfill --home shop --from 2010-09-05 --to 2011-08-28 --every 7d`")
+def backfill(
+    home: _HomeOption = None,
+    *,
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First night.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last night.")] = None,
+    every: Annotated[str, typer.Option("--every", help="Step between nights: 1d, 7d, 4w.")] = "7d",
+    season: Annotated[
+        str | None, typer.Option("--season", help="A season of almanac.yaml, in place of --from and --to.")
+    ] = None,
+    force: _ForceOption = False,
+) -> None:
+    """Make past nights, each from what it knew. Nights that stand are kept; a killed backfill goes on where it was."""
+    from pipeline.orchestration.backfill import backfill as run_backfill
+    from pipeline.orchestration.backfill import nights_between
+    from pipeline.orchestration.backfill import season as season_of
+    from pipeline.publishing.summary import print_backfill
+    from pipeline.settings import load_settings
+
+    folder = home_folder(home)
+    if season is not None:
+        if first or last:
+            raise SettingsError("--season says from when to when; leave out --from and --to")
+        window = season_of(load_settings(folder), season)
+        begin, end = window.first, window.last
+    elif first and last:
+        begin, end = first.date(), last.date()
+    else:
+        raise SettingsError("give --from and --to (2010-09-05), or --season with a name from `seasons` in almanac.yaml")
+    report = run_backfill(folder, nights_between(begin, end, _days(every)), force=force)
+    print_backfill(folder, report.made, report.kept, report.seconds)
+
+
+@app.command(epilog="Example: `almanac verify --home shop --as-of 2017-11-26`")
+def verify(
+    home: _HomeOption = None,
+    as_of: Annotated[
+        datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="The night. Default: the newest.")
+    ] = None,
+) -> None:
+    """Make the stored forecasts of a night again, from what it knew, and compare them byte for byte."""
+    from pipeline.orchestration.verify import verify_night
+
+    replayed = verify_night(home_folder(home), as_of.date() if as_of else None)
+    for one in replayed:
+        vintage = one.vintage
+        rows = f"{vintage.forecast_rows:,} + {vintage.total_rows:,} rows"
+        verdict = "the same, byte for byte" if one.same_bytes else "the same" if one.same else "NOT the same"
+        print(f"{vintage.as_of} by {vintage.model_version}, {rows}: {verdict}")
+        for told in one.told:
+            print(f"  {told}")
+    if not all(one.same for one in replayed):
+        raise typer.Exit(EXIT_PERMANENT)
 
 
 @app.command(epilog="Example: `almanac backtest --home shop --as-of 2017-11-26`")
@@ -152,6 +218,18 @@ def doctor(home: _HomeOption = None) -> None:
     Console().print(table)
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(EXIT_PERMANENT)
+
+
+def _days(text: str) -> int:
+    """Days of a step such as 7d or 4w.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,3})([dw])", text)
+    if found is None:
+        raise SettingsError(f"--every {text}: no number of days or weeks; write 1d, 7d or 4w")
+    return int(found[1]) * (7 if found[2] == "w" else 1)
 
 
 def main(arguments: list[str] | None = None) -> int:

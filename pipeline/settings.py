@@ -157,7 +157,37 @@ class TrainingSettings(Closed):
     validation_days: int = Field(default=28, ge=7, description="Length of the time-based validation window.")
     min_history_days: int = Field(default=56, ge=14, description="Shortest shop history that training accepts.")
     retrain_every_days: int = Field(
-        default=7, ge=1, description="A night re-uses the champion when it is younger than this."
+        default=91, ge=1, description="A night trains a new network when the last such training is this old."
+    )
+    update_every_days: int = Field(
+        default=7,
+        ge=1,
+        description="Between new networks, a night goes on training the champion when the last training is this old.",
+    )
+    update_steps: int = Field(default=200, ge=1, description="Most steps of an update of the champion.")
+    replay_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of an update's windows drawn from all past seasons, against forgetting; the others are of the "
+        "days that the champion has not seen.",
+    )
+
+
+class DriftSettings(Closed):
+    """When data or errors have moved so far that a night trains before it is due."""
+
+    retrain: bool = Field(default=True, description="Drift beyond a limit makes the night train a new network.")
+    days: int = Field(default=28, ge=7, description="Days that are set against the training's.")
+    max_psi: float = Field(
+        default=0.25,
+        gt=0,
+        description="Population stability index of demand, prices or assortment beyond which data drifted.",
+    )
+    max_error_ratio: float = Field(
+        default=1.3,
+        gt=1,
+        description="WQL of the last nights against that of the champion's first days beyond which errors drifted.",
     )
 
 
@@ -207,6 +237,41 @@ class PublishingSettings(Closed):
     )
 
 
+class SeasonSettings(Closed):
+    """A season to replay: its first and last night, written `2010-09-01 to 2010-12-24`."""
+
+    first: date = Field(description="First night.")
+    last: date = Field(description="Last night.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        first, between, last = value.partition(" to ")
+        if not between:
+            raise ValueError(f"{value!r} is not of the form '2010-09-01 to 2010-12-24'")
+        return {"first": first.strip(), "last": last.strip()}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "SeasonSettings":
+        if self.last < self.first:
+            raise ValueError(f"the season ends on {self.last}, before it begins on {self.first}")
+        return self
+
+
+class RetentionSettings(Closed):
+    """What the lake may forget; nothing, unless these say so."""
+
+    forecast_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Forecasts of nights older than this many days before the newest night are removed from the lake; "
+        "their row in `vintages` stays and says when. Default: every night is kept for ever.",
+    )
+    keep_seasons: bool = Field(default=True, description="Nights inside a season of `seasons` are never removed.")
+
+
 class ComputeSettings(Closed):
     """What a run may use of the machine."""
 
@@ -226,9 +291,15 @@ class Settings(Closed):
     validation: ValidationSettings = ValidationSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
     training: TrainingSettings = TrainingSettings()
+    drift: DriftSettings = DriftSettings()
     backtest: BacktestSettings = BacktestSettings()
     forecast: ForecastSettings = ForecastSettings()
     publishing: PublishingSettings = PublishingSettings()
+    retention: RetentionSettings = RetentionSettings()
+    seasons: dict[str, SeasonSettings] = Field(
+        default_factory=dict,
+        description="Windows of nights to replay by name: `christmas-2010: 2010-09-01 to 2010-12-24`.",
+    )
     compute: ComputeSettings = ComputeSettings()
 
     @property

@@ -198,11 +198,11 @@ class Tracking:
             self.client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
             return True
 
-    def load(self, version: ModelVersion) -> Fitted:
-        """The fitted forecaster of a version."""
+    def load(self, version: ModelVersion, compute: Compute | None = None) -> Fitted:
+        """The fitted forecaster of a version; default: on the CPU."""
         from pipeline.models import registry
 
-        return registry.load(version.folder)
+        return registry.load(version.folder, compute)
 
     def _make_registered_model(self) -> None:
         from mlflow.exceptions import MlflowException

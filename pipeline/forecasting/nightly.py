@@ -6,21 +6,23 @@ The series go through the fitted forecaster in slices of rows, so that memory do
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.as_of import AsOfView
+from pipeline.as_of import AsOfView, as_of_view
 from pipeline.errors import ModelError
 from pipeline.forecasting.paths import Paths
 from pipeline.forecasting.periods import KINDS, periods
 from pipeline.forecasting.rows import distribution, repeated, stamped
 from pipeline.forecasting.totals import TOTAL, Group, Totals
+from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.models.base import Fitted, Forecast, Progress, silent
 from pipeline.models.panel import Panel
@@ -61,6 +63,18 @@ class ForecastReport:
     seconds: float
 
 
+@contextmanager
+def night_view(lake: Lake, settings: Settings, as_of: date, fitted: Fitted) -> Iterator[AsOfView]:
+    """What a forecaster reads of a night: the facts known then, as far back as it looks.
+
+    Raises:
+        HistoryError: no order was known by then.
+    """
+    since = as_of - timedelta(days=fitted.lookback_days - 1)
+    with as_of_view(lake, as_of, by_location=settings.shop.by_location, since=since) as view:
+        yield view
+
+
 def make_forecasts(
     view: AsOfView,
     lake: Lake,
@@ -68,21 +82,21 @@ def make_forecasts(
     fitted: Fitted,
     model_version: str,
     *,
-    made_at: datetime,
+    home: Path | None = None,
     progress: Progress = silent,
 ) -> ForecastReport:
     """Forecast every item sold within `forecast.active_days`, and the sums of those forecasts.
 
     Writes one part, named after the model version, of the night's partition of `forecasts` and of `forecast_totals`;
-    a repeat with the same `made_at` replaces it by the same bytes, and a killed run leaves what stood before.
+    a repeat gives the same bytes, and a killed run leaves what stood before.
 
     Args:
-        view: what was known on the night; opened by location when the shop forecasts by location.
-        lake: the home's lake.
+        view: what was known on the night (see `night_view`).
+        lake: where the forecasts are written.
         settings: horizon, active days, sample paths, by location or not.
         fitted: the champion.
         model_version: its version, as the rows name it.
-        made_at: when the forecasts are made; part of the rows.
+        home: folder that a relative language model is relative to; default: the lake's.
         progress: told how many series are done.
 
     Raises:
@@ -93,13 +107,9 @@ def make_forecasts(
     forecast = settings.forecast
     series = active_series(view, forecast.active_days)
     first_day = view.as_of + timedelta(days=1)
-    stamp = {
-        "model_version": model_version,
-        "data_snapshot": view.snapshot,
-        "made_at": made_at.astimezone(UTC).replace(tzinfo=None) if made_at.tzinfo else made_at,
-    }
+    stamp = {"model_version": model_version, "data_snapshot": view.snapshot}
     partition = {"as_of": view.as_of.isoformat()}
-    part = quote(model_version, safe="")
+    part = part_of(model_version)
     rows = total_rows = done = 0
     units = 0.0
     totals: Totals | None = None
@@ -107,7 +117,7 @@ def make_forecasts(
         lake.stream("forecasts", partition, part) as write_days,
         lake.stream("forecast_totals", partition, part) as write_totals,
     ):
-        for panel in _panels(view, lake, settings, series):
+        for panel in _panels(view, settings, series, fitted.lookback_days, home or lake.home):
             answer = _checked(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
@@ -149,11 +159,14 @@ def make_forecasts(
     )
 
 
-def _panels(view: AsOfView, lake: Lake, settings: Settings, series: list[tuple[str, str]]) -> Iterator[Panel]:
+def _panels(
+    view: AsOfView, settings: Settings, series: list[tuple[str, str]], history_days: int, home: Path
+) -> Iterator[Panel]:
     """The series' panels, one per slice."""
+    horizon = settings.forecast.horizon_days
     for start in range(0, len(series), SLICE):
         chosen = series[start : start + SLICE]
-        yield build_panel(view, settings, horizon=settings.forecast.horizon_days, series=chosen, home=lake.home)
+        yield build_panel(view, settings, horizon=horizon, series=chosen, history_days=history_days, home=home)
 
 
 def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -> Forecast:

@@ -1,7 +1,6 @@
 """Forecasts as Arrow rows: what `forecasts` and `forecast_totals` have in common."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,9 @@ def distribution(mean: NDArray[np.float64], quantiles: NDArray[np.float64]) -> "
     return {name: pa.array(column) for name, column in zip(("mean", *QUANTILE_COLUMNS), values, strict=True)}
 
 
-def stamped(rows: pa.Table, stamp: dict[str, Any]) -> pa.Table:
-    """The rows with columns that hold the same text or time in all of them."""
+def stamped(rows: pa.Table, stamp: dict[str, str]) -> pa.Table:
+    """The rows with columns that hold the same text in all of them."""
     for name, value in stamp.items():
-        kind: pa.DataType = pa.timestamp("us") if isinstance(value, datetime) else pa.string()
-        constant: Any = pa.scalar(value, kind)
+        constant: Any = pa.scalar(value, pa.string())
         rows = rows.append_column(name, pa.repeat(constant, len(rows)))
     return rows

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.models.base import Fitted, Forecaster
+from pipeline.models.base import Compute, Fitted, Forecaster
 from pipeline.settings import Settings
 
 MODEL = "lstm"
@@ -55,8 +55,12 @@ def make(name: str, settings: Settings) -> Forecaster:
     return FORECASTERS[name](settings)
 
 
-def load(folder: Path) -> Fitted:
+def load(folder: Path, compute: Compute | None = None) -> Fitted:
     """Read back what any forecaster's `save` wrote; safetensors and JSON only.
+
+    Args:
+        folder: where it was saved.
+        compute: what it may use of the machine; default: the CPU.
 
     Raises:
         ModelError: the folder holds no stored forecaster that this version knows.
@@ -72,7 +76,7 @@ def load(folder: Path) -> Fitted:
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); train again") from error
     if kind == lstm.NAME:
-        return lstm.load_lstm(folder)
+        return lstm.load_lstm(folder, compute)
     if kind == "seasonal_naive":
         return seasonal_naive.load_seasonal_naive(folder)
     if kind in {"auto_ets", "dynamic_theta"}:

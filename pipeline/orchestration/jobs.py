@@ -20,6 +20,7 @@ def build_jobs() -> "dict[str, AssetJob]":
     """
     facts = dg.AssetSelection.groups(*FACT_GROUPS)
     backtest = dg.AssetSelection.groups("backtesting")
+    forecast = dg.AssetSelection.groups("forecasting")
     everything = dg.AssetSelection.all()
     jobs = (
         dg.define_asset_job(
@@ -38,6 +39,25 @@ def build_jobs() -> "dict[str, AssetJob]":
             "backtest",
             backtest,
             description="Score the forecasters at rolling origins before a night.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            "backfill",
+            dg.AssetSelection.groups("training") | forecast,
+            description="A past night from facts that are in: train when it was due, forecast. Nights that stand are kept; "
+            "run `publish` afterwards.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            "replay",
+            forecast,
+            description="Forecast a night again, by the version that the tag almanac/model_version names.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            "publish",
+            dg.AssetSelection.groups("publishing"),
+            description="Publish the newest night, with all vintages.",
             executor_def=dg.in_process_executor,
         ),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.common import FORCE_TAG, MODEL_TAG
 from pipeline.as_of import known_days
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.errors import AlmanacError, HistoryError, PermanentError, SettingsError, TransientError
@@ -52,12 +53,14 @@ def dagster_home(home: Path) -> Path:
     return folder
 
 
-def run_night(home: Path, as_of: date | None = None) -> date:
+def run_night(home: Path, as_of: date | None = None, *, model_version: str | None = None, force: bool = False) -> date:
     """Run one night from end to end.
 
     Args:
         home: the home.
         as_of: the night; default: the last day with orders, once everything delivered is in.
+        model_version: forecast with this version, and train none; default: what the night chooses.
+        force: make the night's forecasts anew even though they stand.
 
     Returns:
         The night.
@@ -65,61 +68,110 @@ def run_night(home: Path, as_of: date | None = None) -> date:
     Raises:
         AlmanacError: what a person must mend, or what may succeed later.
     """
-    settings = _preflight(home, as_of)
-    with home_lock(home):
+    settings = preflight(home)
+    if as_of is not None:
+        refuse_impossible_nights(settings, as_of, as_of)
+    with home_lock(home), Runs(home) as runs:
+        if as_of is None or model_version is not None:
+            runs.execute("ingest")
         if as_of is None:
-            _execute(home, "ingest", None)
-            as_of = min(known_days(Lake(home))[1], _last_day_over(settings))
-        _execute(home, "night", as_of)
+            as_of = min(known_days(Lake(home))[1], last_day_over(settings))
+        if model_version is None:
+            runs.execute("night", as_of, force=force)
+        else:
+            runs.execute("replay", as_of, force=force, model_version=model_version)
+            runs.execute("publish", as_of)
     return as_of
 
 
 def run_backtest_job(home: Path, as_of: date | None = None) -> date:
     """Run the backtest before a night (default: the last day with orders)."""
-    settings = _preflight(home, as_of)
-    with home_lock(home):
-        night = as_of or min(known_days(Lake(home))[1], _last_day_over(settings))
-        _execute(home, "backtest", night)
+    settings = preflight(home)
+    if as_of is not None:
+        refuse_impossible_nights(settings, as_of, as_of)
+    with home_lock(home), Runs(home) as runs:
+        night = as_of or min(known_days(Lake(home))[1], last_day_over(settings))
+        runs.execute("backtest", night)
     return night
 
 
-def _preflight(home: Path, as_of: date | None) -> Settings:
-    """What can be refused before anything is written: settings, mappings, language model, an impossible night."""
+def preflight(home: Path) -> Settings:
+    """What can be refused before anything is written: settings, mappings, language model.
+
+    Raises:
+        PermanentError: names what is wrong.
+    """
     settings = load_settings(home)
     load_mappings(settings.sources, home)
     find_language_model(settings.language_model, home=home)
-    last = _last_day_over(settings)
-    if as_of is not None and as_of > last:
-        raise HistoryError(
-            f"--as-of {as_of}: that day is not over in {settings.shop.timezone}; the last night is {last}"
-        )
-    if as_of is not None and as_of < date.fromisoformat(FIRST_NIGHT):
-        raise HistoryError(f"--as-of {as_of}: nights begin with {FIRST_NIGHT}; choose a later one")
     return settings
 
 
-def _last_day_over(settings: Settings) -> date:
+def refuse_impossible_nights(settings: Settings, first: date, last: date) -> None:
+    """Refuse nights that are not over, or before nights begin.
+
+    Raises:
+        HistoryError: says which night is possible.
+    """
+    over = last_day_over(settings)
+    if last > over:
+        raise HistoryError(f"{last}: that day is not over in {settings.shop.timezone}; the last night is {over}")
+    if first < date.fromisoformat(FIRST_NIGHT):
+        raise HistoryError(f"{first}: nights begin with {FIRST_NIGHT}; choose a later one")
+
+
+def last_day_over(settings: Settings) -> date:
+    """Yesterday, where the shop is."""
     return datetime.now(settings.shop.zone).date() - timedelta(days=1)
 
 
-def _execute(home: Path, job: str, as_of: date | None) -> None:
-    """Run a job in this process; what its assets refused is raised as they said it."""
-    folder = dagster_home(home)
-    os.environ["DAGSTER_HOME"] = str(folder)
-    with ExitStack() as stack:
-        stack.callback(REPORTER.close)
-        instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
-        _bury_the_dead(instance)
-        resolved = build_defs(home).resolve_job_def(job)
-        result = resolved.execute_in_process(
-            instance=instance,
+class Runs:
+    """Jobs run in this process, one after the other, in the home's Dagster history.
+
+    The definitions are built once, so that a backfill of many nights pays for them once.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Take a home; entered as a context by whoever holds the home."""
+        self.home = home
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Runs":
+        folder = dagster_home(self.home)
+        os.environ["DAGSTER_HOME"] = str(folder)
+        self._stack.callback(REPORTER.close)
+        self._instance = self._stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
+        _bury_the_dead(self._instance)
+        self._definitions = build_defs(self.home)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def execute(
+        self, job: str, as_of: date | None = None, *, force: bool = False, model_version: str | None = None
+    ) -> None:
+        """Run a job; what its assets refused is raised as they said it.
+
+        Args:
+            job: name of the job.
+            as_of: the night, for jobs over nights.
+            force: make anew what stands already.
+            model_version: version to forecast with.
+
+        Raises:
+            AlmanacError: what a person must mend, or what may succeed later.
+        """
+        asked = {FORCE_TAG: "true" if force else None, MODEL_TAG: model_version}
+        result = self._definitions.resolve_job_def(job).execute_in_process(
+            instance=self._instance,
             partition_key=as_of.isoformat() if as_of else None,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
-            tags={_STARTED_BY: "command line"},
+            tags={_STARTED_BY: "command line"} | {tag: value for tag, value in asked.items() if value is not None},
         )
-    if not result.success:
-        raise _refusal(result, home)
+        if not result.success:
+            raise _refusal(result, self.home)
 
 
 def _bury_the_dead(instance: dg.DagsterInstance) -> None:

@@ -1,6 +1,7 @@
 """What a person sees at the end of a night: a short table of forecasts, the scores, and where to look."""
 
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def print_night(home: Path, night: date) -> None:
     print(f'In SQL            {program()} sql --home {home} "{rising}"')
     print(f"Season report     {home / 'report' / 'index.html'}")
     print(f"Dagster, MLflow   {program()} ui --home {home}")
+
+
+def print_backfill(home: Path, made: Sequence[date], kept: Sequence[date], seconds: float) -> None:
+    """Print what a backfill did, and how to ask what its nights said."""
+    stood = f", {len(kept)} stood already" if kept else ""
+    print(f"{len(made)} nights made in {seconds:,.0f} s{stood}.")
+    first, last = min([*made, *kept]), max([*made, *kept])
+    expected = f"SELECT * FROM season_vintages(DATE '{last}', DATE '{last}' + 27)"
+    print(f'What did each say?  {program()} sql --home {home} "{expected}"')
+    print(f"Still the same?     {program()} verify --home {home} --as-of {first}")
 
 
 def _tell_who_won(scores: Answer) -> None:

@@ -225,6 +225,25 @@ TABLES = (
         """),
     ),
     Table(
+        "item_sightings_until",
+        "cleaning",
+        "lake",
+        "Sums of the item ledger up to the end of a quarter, so that a night reads one of them and the days since instead of "
+        "all days. Made from the ledger; may be deleted at any time.",
+        ("item_id", "item_text", "category", "origin", "known_until"),
+        ("known_until",),
+        columns("""
+            item_id | VARCHAR | item
+            item_text | VARCHAR | normalised text
+            category | VARCHAR | category, levels joined by ' > '; empty where unknown
+            origin | VARCHAR | orders or master
+            lines | BIGINT | order lines that carried this text
+            first_known | DATE | first local day on which it became known
+            last_known | DATE | last such day
+            known_until | DATE | last day of the quarter
+        """),
+    ),
+    Table(
         "calendar_daily",
         "enrichment",
         "lake",

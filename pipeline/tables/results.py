@@ -23,7 +23,52 @@ TABLES = (
             trained_seconds | DOUBLE | seconds of training
             device | VARCHAR | where it was trained
             settings_hash | VARCHAR | hash of the training settings
+            kind | VARCHAR | full (a new network) or update (the champion trained on)
+            parent | VARCHAR | version that an update started from; empty for a new network
+            reason | VARCHAR | why the night trained
             made_at | TIMESTAMP | when it was registered, UTC
+        """),
+    ),
+    Table(
+        "champion_decisions",
+        "training",
+        "lake",
+        "Which trained version became champion and why: challenger and champion on the same days, unseen by both.",
+        ("as_of", "challenger"),
+        ("as_of",),
+        columns("""
+            as_of | DATE | night of the decision
+            challenger | VARCHAR | model version that was trained
+            champion | VARCHAR | version that it was set against; empty when there was none
+            promoted | BOOLEAN | the challenger became champion from this night on
+            reason | VARCHAR | why, in words
+            first_day | DATE | first of the days that both were scored on; null when they were not
+            last_day | DATE | last of them
+            series | BIGINT | series scored
+            challenger_wql | DOUBLE | WQL of the challenger
+            champion_wql | DOUBLE | WQL of the champion
+            change_low | DOUBLE | lower end of the 95 % bootstrap interval of challenger_wql / champion_wql - 1, over series
+            change_high | DOUBLE | upper end
+            challenger_bias | DOUBLE | signed bias of the challenger
+            champion_bias | DOUBLE | signed bias of the champion
+            forgetting | DOUBLE | WQL on past seasons by that of the champion, less 1; above 0: the challenger forgot
+        """),
+    ),
+    Table(
+        "drift",
+        "training",
+        "lake",
+        "How far data and errors have moved since the champion was trained, measured every night.",
+        ("as_of", "measure"),
+        ("as_of",),
+        columns("""
+            as_of | DATE | night
+            measure | VARCHAR | psi:units, psi:price, psi:assortment, …, or error:wql_ratio, error:bias
+            value | DOUBLE | the measure
+            threshold | DOUBLE | beyond it the night trains a new network; null for a measure that only informs
+            is_drift | BOOLEAN | the value lies beyond its threshold
+            model_version | VARCHAR | champion that it is measured against
+            days | BIGINT | days compared
         """),
     ),
     Table(
@@ -84,9 +129,35 @@ TABLES = (
             + """
             model_version | VARCHAR | version that made it
             data_snapshot | VARCHAR | hash of the as-of inputs
-            made_at | TIMESTAMP | when it was made, UTC
             """
         ),
+    ),
+    Table(
+        "vintages",
+        "forecasting",
+        "lake",
+        "One row per night and version that forecast it: what a replay needs, and what it must give. Written last, it marks "
+        "the night's forecasts as whole.",
+        ("as_of", "model_version"),
+        ("as_of",),
+        columns("""
+            as_of | DATE | night
+            model_version | VARCHAR | version that made the forecasts
+            trained_as_of | DATE | night whose knowledge the version was trained on
+            is_named | BOOLEAN | the version was named by a person, not chosen by what the night knew
+            data_snapshot | VARCHAR | hash of the as-of inputs
+            series | BIGINT | series forecast
+            forecast_rows | BIGINT | rows of forecasts
+            total_rows | BIGINT | rows of forecast_totals
+            forecasts_hash | VARCHAR | SHA-256 of the stored file of forecasts
+            totals_hash | VARCHAR | SHA-256 of the stored file of forecast_totals
+            settings_hash | VARCHAR | hash of the settings that shape a forecast
+            device | VARCHAR | where the forecasts were made, cpu or cuda
+            threads | INTEGER | CPU threads that they were made with
+            libraries | VARCHAR | versions of Almanac and of what computes, as JSON
+            made_at | TIMESTAMP | when they were made, UTC
+            removed_on | DATE | day on which retention removed the forecasts; null while they stand
+        """),
     ),
     Table(
         "forecast_totals",
@@ -108,7 +179,6 @@ TABLES = (
             + """
             model_version | VARCHAR | version that made it
             data_snapshot | VARCHAR | hash of the as-of inputs
-            made_at | TIMESTAMP | when it was made, UTC
             """
         ),
     ),

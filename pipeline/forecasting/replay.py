@@ -1,0 +1,236 @@
+"""Nights made once and replayed at will: a vintage is kept as it was made, and can be shown to come out the same again.
+
+What a replay needs stands in the vintage's row: version, snapshot of the facts, settings, device, threads, libraries. On a
+CPU the same row gives the same bytes. On a GPU some operations have no fixed order of summing (`NONDETERMINISTIC`):
+a vintage made there is verified within `TOLERANCE`, and so is one that is replayed on another device.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from pipeline.errors import AlmanacError
+from pipeline.forecasting.nightly import ForecastReport, make_forecasts, night_view
+from pipeline.forecasting.vintages import (
+    FORECAST_TABLES,
+    Vintage,
+    file_hash,
+    forecast_settings_hash,
+    forget_vintage,
+    libraries,
+    now,
+    vintages,
+    write_vintage,
+)
+from pipeline.lake import Lake, sql_path
+from pipeline.models.base import Compute, Fitted, Progress, silent
+from pipeline.settings import QUANTILE_COLUMNS, Settings
+from pipeline.tables import TABLES
+
+THREADS = 2
+"""Threads that forecasts are made with on any machine: matrix kernels split their sums by the number of threads."""
+NONDETERMINISTIC = ("LSTM kernels of cuDNN", "matrix products in reduced precision on a GPU")
+"""Operations that may give other last digits each time on a GPU."""
+TOLERANCE = 0.001
+"""Relative difference of a mean (of at least one unit) within which a replay on a GPU counts as the same."""
+UNITS_OFF = 1.0
+"""A quantile that lies this near a half may round to the next unit."""
+
+
+def pinned(compute: Compute) -> Compute:
+    """What forecasts are made with, given what the machine has: its device, but always the same threads."""
+    return replace(compute, threads=THREADS)
+
+
+@dataclass(frozen=True)
+class NightForecast:
+    """What forecasting a night came to.
+
+    Attributes:
+        vintage: the night's vintage.
+        report: what making it did; None when a vintage that stands was kept.
+        changed: what is no longer as it was when a kept vintage was made: facts, settings.
+    """
+
+    vintage: Vintage
+    report: ForecastReport | None = None
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What replaying a vintage came to.
+
+    Attributes:
+        vintage: the vintage.
+        same_bytes: the files came out the same, byte for byte.
+        same: they did, or hold the same rows, or rows within the stated tolerance of a GPU.
+        told: what differs and why, or what was compared, in words.
+    """
+
+    vintage: Vintage
+    same_bytes: bool
+    same: bool
+    told: tuple[str, ...]
+
+
+def forecast_night(
+    lake: Lake,
+    settings: Settings,
+    as_of: date,
+    fitted: Fitted,
+    model_version: str,
+    *,
+    trained_as_of: date,
+    is_named: bool = False,
+    compute: Compute | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> NightForecast:
+    """Forecast a night with a version, unless its vintage stands: what a night said is never changed in silence.
+
+    Args:
+        lake: the home's lake.
+        settings: the home's settings.
+        as_of: the night.
+        fitted: the version's forecaster.
+        model_version: the version.
+        trained_as_of: night whose knowledge it was trained on.
+        is_named: a person named the version.
+        compute: what `fitted` uses of the machine.
+        force: make it anew even so.
+        progress: told how many series are done.
+
+    Raises:
+        HistoryError: no order was known by then, or nothing was sold within the active days.
+        ModelError: the forecaster's answer breaks the contract.
+    """
+    used = compute or pinned(Compute())
+    standing = next((one for one in vintages(lake, as_of) if one.model_version == model_version), None)
+    with night_view(lake, settings, as_of, fitted) as view:
+        if standing is not None and not force and standing.state(lake) == "stands":
+            return NightForecast(standing, changed=_changed(standing, view.snapshot, settings))
+        if standing is not None:
+            forget_vintage(lake, standing)
+        report = make_forecasts(view, lake, settings, fitted, model_version, progress=progress)
+    made = Vintage(
+        as_of=as_of,
+        model_version=model_version,
+        trained_as_of=trained_as_of,
+        is_named=is_named,
+        data_snapshot=report.data_snapshot,
+        series=report.series,
+        forecast_rows=report.rows,
+        total_rows=report.total_rows,
+        forecasts_hash="",
+        totals_hash="",
+        settings_hash=forecast_settings_hash(settings),
+        device=used.device,
+        threads=used.threads,
+        libraries=libraries(),
+        made_at=now(),
+    )
+    days, totals = (file_hash(path) for path in made.files(lake).values())
+    made = replace(made, forecasts_hash=days, totals_hash=totals)
+    write_vintage(lake, made)
+    return NightForecast(made, report)
+
+
+def replay(
+    lake: Lake,
+    settings: Settings,
+    vintage: Vintage,
+    fitted: Fitted,
+    *,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Replayed:
+    """Make a vintage again beside the stored one, and compare; nothing of the home is changed.
+
+    Args:
+        lake: the home's lake.
+        settings: the home's settings.
+        vintage: what to replay.
+        fitted: the forecaster of its version.
+        device: where `fitted` runs.
+        progress: told how many series are done.
+    """
+    state = vintage.state(lake)
+    if state in {"removed", "missing"}:
+        gone = (
+            f"retention removed its forecasts on {vintage.removed_on}"
+            if state == "removed"
+            else _missing(lake, vintage)
+        )
+        return Replayed(vintage, False, False, (gone,))
+    with lake.scratch() as scratch:
+        again = Lake(scratch, lake.compute)
+        try:
+            with night_view(lake, settings, vintage.as_of, fitted) as view:
+                snapshot = view.snapshot
+                make_forecasts(view, again, settings, fitted, vintage.model_version, home=lake.home, progress=progress)
+        except AlmanacError as error:
+            return Replayed(vintage, False, False, (str(error),))
+        stored, made = vintage.files(lake), vintage.files(again)
+        same_bytes = state == "stands" and all(file_hash(stored[t]) == file_hash(made[t]) for t in FORECAST_TABLES)
+        if same_bytes:
+            return Replayed(vintage, True, True, ())
+        exact = {vintage.device, device} == {"cpu"}
+        told = [
+            told for table in FORECAST_TABLES if (told := _difference(lake, table, stored[table], made[table], exact))
+        ]
+    if not told:
+        how = (
+            "the same rows" if exact else f"rows within {TOLERANCE} of a mean (on a GPU: {', '.join(NONDETERMINISTIC)})"
+        )
+        return Replayed(vintage, False, True, (how,))
+    if state == "altered":
+        told.append(
+            "the stored files are not what was written: somebody changed them, or a newer Almanac wrote them anew"
+        )
+    told += _changed(vintage, snapshot, settings)
+    if vintage.libraries != libraries():
+        told.append(f"made with {vintage.libraries}, replayed with {libraries()}")
+    return Replayed(vintage, False, False, tuple(told))
+
+
+def _changed(vintage: Vintage, snapshot: str, settings: Settings) -> tuple[str, ...]:
+    """What is no longer as it was when a vintage was made."""
+    told = []
+    if vintage.data_snapshot != snapshot:
+        told.append(
+            f"the facts known on the night of {vintage.as_of} have changed since: a delivery that came later dates its "
+            "lines back to it (`available` in the mapping says when lines count as known)"
+        )
+    if vintage.settings_hash not in {"", forecast_settings_hash(settings)}:
+        told.append("the settings that shape a forecast have changed since (forecast, shop, calendar, language_model)")
+    return tuple(told)
+
+
+def _missing(lake: Lake, vintage: Vintage) -> str:
+    gone = ", ".join(str(path) for path in vintage.files(lake).values() if not path.exists())
+    return (
+        f"{gone}: gone, though the vintage was never removed; make it again from the same facts and version with "
+        f"`almanac backfill --home {lake.home} --from {vintage.as_of} --to {vintage.as_of}`"
+    )
+
+
+def _difference(lake: Lake, table: str, stored: Path, made: Path, exact: bool) -> str:
+    """How two files of a forecast table differ, in words; nothing when they do not."""
+    names = [name for name in TABLES[table].column_names if name != "as_of"]
+    key = [name for name in TABLES[table].key if name not in {"as_of", "model_version"}]
+    values = ("mean", *QUANTILE_COLUMNS)
+    off = [f"abs(a.mean - b.mean) > {TOLERANCE} * greatest(abs(a.mean), 1)"]
+    off += [f"abs(a.{name} - b.{name}) > {UNITS_OFF}" for name in QUANTILE_COLUMNS]
+    differs = " OR ".join([f"a.{name} <> b.{name}" for name in values] if exact else off)
+    rest = (
+        [] if not exact else [f"a.{name} <> b.{name}" for name in names if name not in {*key, *values, "data_snapshot"}]
+    )
+    with lake.connect() as con:
+        for alias, path in (("stored", stored), ("made", made)):
+            con.execute(f"CREATE VIEW {alias} AS FROM read_parquet('{sql_path(path)}', hive_partitioning = false)")
+        count, worst = con.execute(
+            f"SELECT count(*) FILTER (a.mean IS NULL OR b.mean IS NULL OR {' OR '.join([differs, *rest])}), "
+            f"max(abs(a.mean - b.mean)) FROM stored AS a FULL JOIN made AS b USING ({', '.join(key)})"
+        ).fetchall()[0]
+    return f"{table}: {count:,} rows differ, a mean by up to {worst or 0:.6g} units" if count else ""
