@@ -1,6 +1,7 @@
 """Past seasons forecast again with what was known then, and scored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date
 
 import dagster as dg
 import pyarrow as pa
@@ -10,9 +11,10 @@ from pipeline.backtesting.backtest import run_backtest
 from pipeline.backtesting.plots import item_fans, plot_wql_by_horizon
 from pipeline.errors import HistoryError
 from pipeline.models.registry import MODEL
+from pipeline.training.cadence import UPDATE
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
-from resources.tracking import TrackingResource
+from resources.tracking import ModelVersion, TrackingResource
 
 TABLES = ("backtest_forecasts", "backtest_scores")
 
@@ -25,17 +27,15 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
     def backtesting(
         context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource, tracking: TrackingResource
     ) -> Iterator[dg.MaterializeResult]:
-        """Score the model beside the baselines; a night that re-uses its champion re-uses its backtest too."""
+        """Score the model beside the baselines; a night that goes on with its network re-uses its backtest too."""
         as_of = as_of_of(context)
         with home.work(context) as work:
             champion = tracking.of(work.settings).champion(as_of)
-            scored = {night["as_of"] for night in work.lake.partitions("backtest_scores")}
-            # a night that trained scores its model, also when it is run again: the origins' cache makes that cheap
-            reused = champion is not None and champion.as_of < as_of and champion.as_of.isoformat() in scored
-            if context.job_name == "night" and champion and reused:
+            reused = _reused(champion, as_of, [night["as_of"] for night in work.lake.partitions("backtest_scores")])
+            if context.job_name == "night" and reused:
                 for name in TABLES:
                     yield dg.MaterializeResult(
-                        name, metadata=metadata(rows=0, seconds=work.seconds, reused=f"backtest as of {champion.as_of}")
+                        name, metadata=metadata(rows=0, seconds=work.seconds, reused=f"backtest as of {reused}")
                     )
                 return
             try:
@@ -72,3 +72,17 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 yield dg.MaterializeResult(name, metadata=metadata(rows=rows, seconds=work.seconds, **shown))
 
     return dg.Definitions(assets=[backtesting])
+
+
+def _reused(champion: ModelVersion | None, as_of: date, scored: Sequence[str]) -> str:
+    """Night whose backtest speaks for tonight's champion; empty when it must be scored.
+
+    A night that trained a network scores it, also when it is run again: the origins' cache makes that cheap. An update is
+    judged by the gate, and any backtest before it speaks for what the forecaster can do.
+    """
+    if champion is None:
+        return ""
+    if champion.kind == UPDATE:
+        return max((night for night in scored if night < as_of.isoformat()), default="")
+    night = champion.as_of.isoformat()
+    return night if champion.as_of < as_of and night in scored else ""

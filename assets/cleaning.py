@@ -8,7 +8,10 @@ from assets.common import markdown_table, metadata, table_spec
 from pipeline.cleaning.clean import clean
 from resources.lake import HomeResource
 
-TABLES = ("order_lines", "netted_lines", "demand_changes", "item_sightings", "cleaning_report")
+TABLES = (
+    *("order_lines", "netted_lines", "demand_changes", "item_sightings", "cleaning_report"),
+    *("demand_changes_until", "item_sightings_until"),
+)
 _UPSTREAM = ("raw_files", "raw_order_lines", "raw_items", "quarantined_order_lines", "data_quality")
 
 
@@ -22,6 +25,7 @@ def cleaning(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[
     """Clean every delivery that validation let through and that is not cleaned yet."""
     with home.work(context) as work:
         report = clean(work.lake, work.settings, progress=work.progress)
+        work.tell(context, report.warnings)
         counts = markdown_table(
             [{"measure": name, "lines": lines, "units": units} for name, (lines, units) in report.measures.items()]
         )
@@ -29,6 +33,6 @@ def cleaning(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[
             yield dg.MaterializeResult(
                 name,
                 metadata=metadata(
-                    rows=work.lake.count(name), seconds=work.seconds, deliveries=report.deliveries, counts=counts
+                    rows=report.rows.get(name, 0), seconds=work.seconds, deliveries=report.deliveries, counts=counts
                 ),
             )

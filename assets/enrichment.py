@@ -31,7 +31,7 @@ def calendar(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[
             yield dg.MaterializeResult(
                 name,
                 metadata=metadata(
-                    rows=sum(rows[name].values()),
+                    rows=sum(rows[name][country] for country in report.written),
                     seconds=work.seconds,
                     first_day=str(report.first_day),
                     last_day=str(report.last_day),
@@ -46,11 +46,12 @@ def promotions(context: dg.AssetExecutionContext, home: HomeResource) -> Iterato
     """Take over delivered promotions."""
     with home.work(context) as work:
         report = take_over_promotions(work.lake, progress=work.progress)
+        work.tell(context, report.warnings)
         for name in PROMOTION_TABLES:
             yield dg.MaterializeResult(
                 name,
                 metadata=metadata(
-                    rows=work.lake.count(name),
+                    rows=report.rows[name],
                     seconds=work.seconds,
                     deliveries=report.deliveries,
                     counts=markdown_table([vars(report)]),
@@ -65,11 +66,10 @@ def texts(context: dg.AssetExecutionContext, home: HomeResource, compute: Comput
         report = encode_items(
             work.lake, work.settings, compute=compute.pick(work.settings.compute), progress=work.progress
         )
-        if report.warning:
-            context.log.warning(report.warning)
+        work.tell(context, [report.warning] if report.warning else [])
         return dg.MaterializeResult(
             metadata=metadata(
-                rows=report.texts,
+                rows=report.encoded,
                 seconds=work.seconds,
                 unknown_token_share=report.unknown_share,
                 texts=markdown_table([vars(report)]),

@@ -21,11 +21,12 @@ def ingestion(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator
     """Take in what is new in the drop folders."""
     with home.work(context) as work:
         report = ingest(work.lake, work.settings, progress=work.progress)
-    files = markdown_table([vars(file) for file in report.files])
-    for name in TABLES:
-        yield dg.MaterializeResult(
-            name,
-            metadata=metadata(
-                rows=work.lake.count(name), seconds=work.seconds, new_files=len(report.files), files=files
-            ),
-        )
+        work.tell(context, report.warnings)
+        files = markdown_table([vars(file) for file in report.files])
+        for name in TABLES:
+            yield dg.MaterializeResult(
+                name,
+                metadata=metadata(
+                    rows=report.rows[name], seconds=work.seconds, new_files=len(report.files), files=files
+                ),
+            )

@@ -1,11 +1,12 @@
-"""What people open: one DuckDB file, replaced whole, and the season report."""
+"""What people open: one DuckDB file, brought up to date beside the old one and swapped in, and the season report."""
 
 from datetime import date
 
 import dagster as dg
 
-from assets.common import markdown_table, metadata
+from assets.common import FORCE_TAG, markdown_table, metadata
 from pipeline.publishing.publish import publish
+from pipeline.publishing.retention import apply_retention
 from pipeline.publishing.season_report import write_season_report
 from pipeline.tables import lake_tables
 from resources.lake import HomeResource, as_of_of
@@ -23,9 +24,16 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
     )
     def almanac_duckdb(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
         with home.work(context) as work:
+            removed = apply_retention(work.lake, work.settings)
             # an older night that is run again must not take the newest one away from analysts
-            forecast = [date.fromisoformat(night["as_of"]) for night in work.lake.partitions("forecasts")]
-            report = publish(work.lake, work.settings, max([as_of_of(context), *forecast]), progress=work.progress)
+            forecast = [date.fromisoformat(night["as_of"]) for night in work.lake.partitions("vintages")]
+            report = publish(
+                work.lake,
+                work.settings,
+                max([as_of_of(context), *forecast]),
+                full=FORCE_TAG in context.run.tags,
+                progress=work.progress,
+            )
             tables = markdown_table([{"table": name, "rows": rows} for name, rows in report.rows.items()])
             return dg.MaterializeResult(
                 metadata=metadata(
@@ -35,6 +43,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     night=str(report.as_of),
                     nights=report.nights,
                     nights_left_out=report.nights_left_out,
+                    built=f"in full: {report.why_full}" if report.why_full else f"from {report.since} on",
+                    nights_removed_by_retention=len(removed.nights),
                     tables=tables,
                 )
             )

@@ -1,94 +1,163 @@
-"""The night's model: the champion while it is young enough, else a new version, tracked in MLflow."""
+"""The night's model: drift measured, then the champion re-used, updated or set against a new network."""
 
 import shutil
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import date, timedelta
 
 import dagster as dg
-import pyarrow as pa
 
 from assets.common import FACTS, markdown_table, metadata, table_spec
 from pipeline.as_of import as_of_view
-from pipeline.training.cadence import settings_hash, training_due
+from pipeline.models.base import Compute, Fitted
+from pipeline.training.cadence import UPDATE, Decision, Trained, decide, network_of, recorded_trainings, settings_hash
+from pipeline.training.drift import Measure, describe, drift_since, measure_drift, write_drift
+from pipeline.training.gate import gate
+from pipeline.training.panel import MAX_DAYS
+from pipeline.training.record import TrainingRecord
 from pipeline.training.train import build_training_panel, make_forecaster
 from resources.compute import ComputeResource
-from resources.lake import HomeResource, as_of_of
-from resources.tracking import TrackingResource
+from resources.lake import HomeResource, Work, as_of_of
+from resources.tracking import ModelVersion, Tracking, TrackingResource
+
+TABLES = ("drift", "champion_decisions", "model_versions")
 
 
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
     """Assets of the stage."""
+    specs = [table_spec(name, FACTS, partitions=partitions) for name in TABLES]
 
-    @dg.multi_asset(name="training", specs=[table_spec("model_versions", FACTS, partitions=partitions)])
+    @dg.multi_asset(name="training", specs=specs)
     def training(
         context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource, tracking: TrackingResource
-    ) -> dg.MaterializeResult:
-        """Train when it is due, and make the new version champion."""
+    ) -> Iterator[dg.MaterializeResult]:
+        """Measure drift, and train when it is due; the gate says whether the new version becomes champion."""
         as_of = as_of_of(context)
         with home.work(context) as work:
             store = tracking.of(work.settings)
+            for adopted in _adopt(work, store):
+                context.log.warning(f"{adopted} was registered by a run that was killed; its rows are written now")
+            trainings = recorded_trainings(work.lake)
+            measures = _drift(work, store, as_of, trainings)
             champion = store.champion(as_of)
-            due = training_due(
-                work.lake,
-                work.settings,
+            decision = decide(
+                trainings,
                 as_of,
-                champion.model_version if champion else None,
-                champion.as_of if champion else None,
+                work.settings.training,
+                shaped_by=settings_hash(work.lake, work.settings, as_of),
+                champion=champion.model_version if champion else None,
+                drift=describe(measures) if work.settings.drift.retrain else "",
             )
-            if champion and not due:
-                reused = {"model_version": champion.model_version, "reused": f"trained as of {champion.as_of}"}
-                return dg.MaterializeResult(metadata=metadata(rows=0, seconds=work.seconds, **reused))
-            picked = compute.pick(work.settings.compute)
-            checkpoints = home.path / "training" / as_of.isoformat()
-            forecaster = make_forecaster(work.settings)
-            with as_of_view(work.lake, as_of, by_location=work.settings.shop.by_location) as view:
-                # refused before MLflow hears of a run: too little history, nothing sold
-                panel = build_training_panel(view, work.settings, home=home.path)
-                snapshot = view.snapshot
-            with store.training_run(
-                as_of=as_of,
-                kind=forecaster.name,
-                compute=picked,
-                settings=work.settings,
-                dagster_run_id=context.run_id,
-            ) as run:
-                run.log_data(snapshot, {"series": panel.series, "days": panel.history})
-                fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress)
-                run.log_fitted(fitted)
-                version = store.register(run, fitted, panel, promote=True)
-                row = {
-                    "model_version": version.model_version,
-                    "data_snapshot": snapshot,
-                    "run_id": version.run_id,
-                    "trained_seconds": fitted.report.seconds,
-                    "device": picked.device,
-                    "settings_hash": settings_hash(work.lake, work.settings),
-                    "made_at": datetime.now(UTC).replace(tzinfo=None),
-                }
-                with work.lake.connect() as con:
-                    work.lake.write(
-                        con,
-                        "model_versions",
-                        {"as_of": as_of},
-                        pa.Table.from_pylist([row]),
-                        part=version.model_version.replace("/", "-"),
-                    )
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            return dg.MaterializeResult(
-                metadata=metadata(
-                    rows=1,
-                    seconds=work.seconds,
-                    model_version=version.model_version,
-                    why=due or "",
-                    series=panel.series,
-                    stopped=fitted.report.stopped,
-                    curves=markdown_table(
-                        [
-                            {"step": step, **dict(zip(fitted.report.curves, values, strict=True))}
-                            for step, *values in zip(fitted.report.steps, *fitted.report.curves.values(), strict=False)
-                        ]
-                    ),
-                    mlflow_run=version.run_id,
+            shown: dict[str, object] = {"decision": decision.action, "why": decision.reason}
+            if decision.action == "reuse":
+                rows = {"drift": len(measures)}
+                shown["model_version"] = champion.model_version if champion else ""
+            else:
+                rows = dict.fromkeys(TABLES, 1) | {"drift": len(measures)}
+                picked = compute.pick(work.settings.compute)
+                shown |= _train(context, work, store, decision, as_of=as_of, champion=champion, picked=picked)
+            drifted = markdown_table([vars(one) | {"is_drift": one.is_drift} for one in measures])
+            for name in TABLES:
+                more = {"measures": drifted} if name == "drift" else shown
+                yield dg.MaterializeResult(
+                    name, metadata=metadata(rows=rows.get(name, 0), seconds=work.seconds, **more)
                 )
-            )
 
     return dg.Definitions(assets=[training])
+
+
+def _adopt(work: Work, store: Tracking) -> list[str]:
+    """Write the rows of versions that a killed run registered: trained again, they would have other numbers."""
+    recorded = {one.model_version for one in recorded_trainings(work.lake)}
+    adopted = []
+    for version in store.unrecorded(recorded):
+        record = TrainingRecord.from_tags(version.tags)
+        if record is not None:
+            store.settle(version)
+            record.write(work.lake, version.model_version, run_id=version.run_id, made_at=version.made_at)
+            adopted.append(version.model_version)
+    return adopted
+
+
+def _drift(work: Work, store: Tracking, as_of: date, trainings: list[Trained]) -> list[Measure]:
+    """The drift of the night against the network that served until then, measured and written."""
+    # the champion of the night before: a night that is run again after it trained measures what it did at first
+    champion = store.champion(as_of - timedelta(days=1))
+    network = network_of(trainings, champion.model_version) if champion else None
+    if champion is None or network is None:
+        return []
+    settings = work.settings
+    since = drift_since(network.as_of, as_of, settings.drift)
+    with as_of_view(work.lake, as_of, by_location=settings.shop.by_location, since=since) as view:
+        measures = measure_drift(view, work.lake, settings.drift, network.as_of)
+    write_drift(work.lake, as_of, champion.model_version, measures)
+    return measures
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    work: Work,
+    store: Tracking,
+    decision: Decision,
+    *,
+    as_of: date,
+    champion: ModelVersion | None,
+    picked: Compute,
+) -> dict[str, object]:
+    """Train, judge, register and write down; what of it is shown."""
+    settings, home = work.settings, work.lake.home
+    checkpoints = home / "training" / as_of.isoformat()
+    forecaster = make_forecaster(settings)
+    since = as_of - timedelta(days=MAX_DAYS - 1)
+    with as_of_view(work.lake, as_of, by_location=settings.shop.by_location, since=since) as view:
+        # refused before MLflow hears of a run: too little history, nothing sold
+        panel = build_training_panel(view, settings, home=home)
+        snapshot = view.snapshot
+    serving: Fitted | None = store.load(champion, picked) if champion else None
+    start = serving if decision.action == UPDATE else None
+    with store.training_run(
+        as_of=as_of, kind=forecaster.name, compute=picked, settings=settings, dagster_run_id=context.run_id
+    ) as run:
+        run.log_data(snapshot, {"series": panel.series, "days": panel.history})
+        fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress, start=start)
+        run.log_fitted(fitted)
+        verdict = gate(
+            panel,
+            fitted,
+            serving,
+            kind=decision.action,
+            champion_as_of=champion.as_of if champion else None,
+            days=int(fitted.report.parameters.get("validation_days", 0)),
+            seed=settings.training.seed,
+        )
+        run.log_decision(verdict.to_json())
+        record = TrainingRecord(
+            as_of=as_of,
+            data_snapshot=snapshot,
+            settings_hash=settings_hash(work.lake, settings, as_of),
+            kind=decision.action,
+            parent=champion.model_version if champion and start else "",
+            reason=decision.reason,
+            device=picked.device,
+            seconds=fitted.report.seconds,
+            champion=champion.model_version if champion else "",
+            verdict=verdict,
+        )
+        version = store.register(run, fitted, panel, promote=verdict.promoted, tags=record.tags())
+        record.write(work.lake, version.model_version, run_id=version.run_id, made_at=version.made_at)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    if not verdict.promoted:
+        context.log.warning(f"{version.model_version} does not become champion: {verdict.reason}")
+    report = fitted.report
+    curves = [
+        {"step": step, **dict(zip(report.curves, values, strict=True))}
+        for step, *values in zip(report.steps, *report.curves.values(), strict=False)
+    ]
+    return {
+        "model_version": version.model_version,
+        "promoted": verdict.promoted,
+        "verdict": verdict.reason,
+        "series": panel.series,
+        "stopped": report.stopped,
+        "curves": markdown_table(curves),
+        "mlflow_run": version.run_id,
+    }

@@ -1,5 +1,8 @@
 -- What was known at the end of one night: the only way by which training, backtests and forecasts read facts.
--- Variables: as_of (DATE), by_location (BOOLEAN). Reads the lake's ledgers, attached under lake_<table>.
+-- Variables: as_of (DATE), by_location (BOOLEAN); first_day (DATE): see first_day.sql; since (DATE): demand_daily, shop_days
+-- and prices_daily begin there, with the rows that they have without it; reads_from (DATE): no row of those days depends
+-- on demand before it. Reads the lake's ledgers, attached under lake_<table>. A fact is never known before the day it is
+-- about, so a filter on known_on, by which the ledgers are partitioned, leaves out whole files.
 -- Every view below is declared in pipeline/tables (layer "state") or is a lake table cut to the night.
 
 -- grain: one version of one order line; the newest known. Corrected lines are few, so they are set against all lines
@@ -19,48 +22,61 @@ ANTI JOIN (
 ) USING (source, order_id, item_id, line_no, version)
 WHERE known_on <= getvariable('as_of');
 
+-- grain: item × location × day, from reads_from on
+CREATE TEMP TABLE known_demand AS
+SELECT
+    item_id,
+    CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
+    demand_day AS day,
+    greatest(sum(units), 0)::BIGINT AS units,
+    greatest(sum(units) FILTER (reason IN ('sale', 'correction')), 0)::BIGINT AS units_gross,
+    greatest(sum(lines), 0)::BIGINT AS lines,
+    greatest(sum(revenue), 0)::DECIMAL(38, 4) AS revenue,
+    greatest(sum(revenue) FILTER (reason IN ('sale', 'correction')), 0)::DECIMAL(38, 4) AS revenue_gross
+FROM lake_demand_changes
+WHERE
+    known_on >= getvariable('reads_from')
+    AND known_on <= getvariable('as_of')
+    AND demand_day >= getvariable('reads_from')
+    AND demand_day <= getvariable('as_of')
+GROUP BY ALL
+HAVING sum(units) FILTER (reason IN ('sale', 'correction')) > 0;
+
 -- grain: item × location × day
 CREATE TABLE demand_daily AS
-WITH known AS (
-    SELECT
-        item_id,
-        CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
-        demand_day AS day,
-        greatest(sum(units), 0)::BIGINT AS units,
-        greatest(sum(units) FILTER (reason IN ('sale', 'correction')), 0)::BIGINT AS units_gross,
-        greatest(sum(lines), 0)::BIGINT AS lines,
-        greatest(sum(revenue), 0)::DECIMAL(38, 4) AS revenue,
-        greatest(sum(revenue) FILTER (reason IN ('sale', 'correction')), 0)::DECIMAL(38, 4) AS revenue_gross
-    FROM lake_demand_changes
-    WHERE known_on <= getvariable('as_of') AND demand_day <= getvariable('as_of')
-    GROUP BY ALL
-    HAVING sum(units) FILTER (reason IN ('sale', 'correction')) > 0
-),
-
-sale_days AS (
-    SELECT item_id || chr(31) || location AS series, day - DATE '1970-01-01' AS day, units FROM known WHERE units > 0
+WITH sale_days AS (
+    SELECT item_id || chr(31) || location AS series, (day - DATE '1970-01-01')::INTEGER AS day, units
+    FROM known_demand
+    WHERE units > 0
 )
 
 SELECT
     known.*,
     coalesce(known.units > caps.cap, false) AS is_outlier,
     coalesce(least(known.units, caps.cap), known.units)::BIGINT AS units_winsorised
-FROM known
+FROM known_demand AS known
 LEFT JOIN outlier_caps('sale_days') AS caps
     ON
         known.item_id || chr(31) || known.location = caps.series
         AND known.day - DATE '1970-01-01' = caps.day
-ORDER BY ALL;
+WHERE known.day >= getvariable('since')
+ORDER BY item_id, location, day;
 
 -- grain: day, from the first order to the night
 CREATE TABLE shop_days AS
 WITH days AS (
-    SELECT unnest(generate_series(min(day), getvariable('as_of')::TIMESTAMP, INTERVAL 1 DAY))::DATE AS day
-    FROM demand_daily
+    SELECT
+        unnest(
+            generate_series(
+                greatest(getvariable('first_day'), getvariable('reads_from'))::TIMESTAMP,
+                getvariable('as_of')::TIMESTAMP,
+                INTERVAL 1 DAY
+            )
+        )::DATE AS day
 ),
 
 sold AS (
-    SELECT day, sum(units)::BIGINT AS units, sum(lines)::BIGINT AS lines FROM demand_daily GROUP BY day
+    SELECT day, sum(units)::BIGINT AS units, sum(lines)::BIGINT AS lines FROM known_demand GROUP BY day
 ),
 
 filled AS (
@@ -96,14 +112,39 @@ SELECT
         OR (weekday_most = 0 AND weekdays >= 4 AND usual_lines * weekdays >= 20)
     ) AS is_closed
 FROM compared
+WHERE day >= getvariable('since')
 ORDER BY day;
 
--- grain: item
+DROP TABLE known_demand;
+
+-- the newest sums of the item ledger that the night may know; days since then are read from the ledger itself
+SET VARIABLE sightings_until = (
+    SELECT max(known_until) FROM lake_item_sightings_until WHERE known_until <= getvariable('as_of')
+);
+
+-- grain: item; first and last sale are null where the view does not begin with the first day of the shop
 CREATE TABLE items AS
-WITH seen AS (
-    SELECT item_id, item_text, category, origin, sum(lines) AS lines, min(known_on) AS first_known, max(known_on) AS last_known
+WITH known AS (
+    SELECT item_id, item_text, category, origin, lines, first_known, last_known
+    FROM lake_item_sightings_until
+    WHERE known_until = getvariable('sightings_until')
+    UNION ALL
+    SELECT item_id, item_text, category, origin, lines, known_on, known_on
     FROM lake_item_sightings
-    WHERE known_on <= getvariable('as_of')
+    WHERE
+        known_on > coalesce(getvariable('sightings_until'), DATE '0001-01-01')
+        AND known_on <= getvariable('as_of')
+),
+seen AS (
+    SELECT
+        item_id,
+        item_text,
+        category,
+        origin,
+        sum(lines) AS lines,
+        min(first_known) AS first_known,
+        max(last_known) AS last_known
+    FROM known
     GROUP BY ALL
     -- a correction takes a sighting back
     HAVING origin = 'master' OR sum(lines) > 0
@@ -137,8 +178,8 @@ SELECT
     coalesce(texts.item_text, '') AS item_text,
     coalesce(categories.category, '') AS category,
     left(sha256(coalesce(texts.item_text, '')), 32) AS text_hash,
-    sold.first_sold,
-    sold.last_sold
+    CASE WHEN getvariable('since') <= getvariable('first_day') THEN sold.first_sold END AS first_sold,
+    CASE WHEN getvariable('since') <= getvariable('first_day') THEN sold.last_sold END AS last_sold
 FROM (SELECT DISTINCT item_id FROM seen UNION SELECT item_id FROM sold) AS ids
 LEFT JOIN texts USING (item_id)
 LEFT JOIN categories USING (item_id)
@@ -179,7 +220,7 @@ FROM lake_calendar_occurrences
 WHERE
     (announced_on IS NULL OR announced_on <= getvariable('as_of'))
     -- 400 days beyond the days of calendar_daily: what days_to and days_since look at
-    AND starts_on >= (SELECT make_date(year(min(day)) - 1, 1, 1) - 400 FROM shop_days)
+    AND starts_on >= make_date(year(getvariable('first_day')) - 1, 1, 1) - 400
     AND starts_on <= make_date(year(getvariable('as_of')) + 2, 12, 31) + 400;
 
 -- grain: country × day
@@ -205,7 +246,7 @@ SELECT
 FROM lake_calendar_daily AS daily
 LEFT JOIN announced USING (country, day)
 WHERE
-    daily.day >= (SELECT make_date(year(min(day)) - 1, 1, 1) FROM shop_days)
+    daily.day >= make_date(year(getvariable('first_day')) - 1, 1, 1)
     AND daily.day <= make_date(year(getvariable('as_of')) + 2, 12, 31);
 
 -- grain: country × event × day
@@ -224,6 +265,8 @@ WHERE starts_on BETWEEN day - 400 AND day + 400
 GROUP BY ALL
 ORDER BY ALL;
 
--- grain: text × model
+-- grain: text × model; of texts that were known: a text that came later must not even tell that there are vectors
 CREATE VIEW item_text_features AS
-SELECT * FROM lake_item_text_features;
+SELECT *
+FROM lake_item_text_features
+WHERE text_hash IN (SELECT text_hash FROM items);

@@ -124,21 +124,22 @@ def backfill(
     from pipeline.orchestration.backfill import backfill as run_backfill
     from pipeline.orchestration.backfill import nights_between
     from pipeline.orchestration.backfill import season as season_of
+    from pipeline.publishing.season_plot import write_season_plot
     from pipeline.publishing.summary import print_backfill
-    from pipeline.settings import load_settings
+    from pipeline.settings import SeasonSettings, load_settings
 
     folder = home_folder(home)
     if season is not None:
         if first or last:
             raise SettingsError("--season says from when to when; leave out --from and --to")
         window = season_of(load_settings(folder), season)
-        begin, end = window.first, window.last
     elif first and last:
-        begin, end = first.date(), last.date()
+        window = SeasonSettings.model_construct(first=first.date(), last=last.date())
     else:
         raise SettingsError("give --from and --to (2010-09-05), or --season with a name from `seasons` in almanac.yaml")
-    report = run_backfill(folder, nights_between(begin, end, _days(every)), force=force)
-    print_backfill(folder, report.made, report.kept, report.seconds)
+    report = run_backfill(folder, nights_between(window.first, window.last, _days(every)), force=force)
+    name = season or f"{window.first} to {window.last}"
+    print_backfill(folder, report.made, report.kept, report.seconds, write_season_plot(folder, name, window))
 
 
 @app.command(epilog="Example: `almanac verify --home shop --as-of 2017-11-26`")

@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,18 +123,19 @@ class Lake:
         for name in tables or tuple(table.name for table in lake_tables()):
             con.execute(f'CREATE OR REPLACE VIEW "{name}" AS {self.select(name)}')
 
-    def select(self, table: str, part: str | None = None) -> str:
-        """SQL that reads a table (or its parts of one name), typed as declared; no rows when nothing was written yet."""
+    def select(self, table: str, part: str | None = None, *, files: Sequence[Path] | None = None) -> str:
+        """SQL that reads a table (its parts of one name, or these files), typed as declared; no rows without any."""
         declared = TABLES[table]
         columns = ", ".join(f'CAST("{c.name}" AS {c.type}) AS "{c.name}"' for c in declared.columns)
         pattern = "/".join(["*"] * len(declared.partition) + [f"{part or '*'}.parquet"])
-        if next(self.folder(table).glob(pattern), None) is None:
+        nothing = next(self.folder(table).glob(pattern), None) is None if files is None else not files
+        if nothing:
             empty = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in declared.columns)
             return f"SELECT {empty} WHERE false"
         types = {c.name: c.type for c in declared.columns}
         hive = ", ".join(f"'{name}': {types[name]}" for name in declared.partition)
-        files = sql_path(self.folder(table) / pattern)
-        return f"SELECT {columns} FROM read_parquet('{files}', hive_partitioning = true, hive_types = {{{hive}}})"
+        read = ", ".join(f"'{sql_path(path)}'" for path in files or [self.folder(table) / pattern])
+        return f"SELECT {columns} FROM read_parquet([{read}], hive_partitioning = true, hive_types = {{{hive}}})"
 
     def parts(self, table: str) -> set[str]:
         """Names of the parts that a table has in any partition."""

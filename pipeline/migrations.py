@@ -73,7 +73,7 @@ def _vintages_apart(lake: Lake) -> None:
         table = pq.ParquetFile(path).read()
         as_of = _night_of(path)
         for version in table["model_version"].to_pylist():
-            trained[version] = as_of
+            trained[str(version)] = as_of
         for name, value in (("kind", "full"), ("parent", ""), ("reason", "")):
             if name not in table.column_names:
                 table = table.append_column(name, pa.repeat(pa.scalar(value), len(table)))

@@ -7,33 +7,23 @@ resources only, never here; ALMANAC_HOME is the one exception, because it says w
 
 import difflib
 import os
-import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pipeline.errors import SettingsError
+from pipeline.closed_yaml import Closed, load_yaml
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHIPPED_SOURCES = CHECKOUT / "data" / "sources"
 SETTINGS_FILE = "almanac.yaml"
 
-M = TypeVar("M", bound=BaseModel)
-
 QUANTILES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """The forecast contract's quantile levels; columns q05 … q95 of every forecast table."""
 
 QUANTILE_COLUMNS: tuple[str, ...] = tuple(f"q{round(100 * q):02d}" for q in QUANTILES)
-
-
-class Closed(BaseModel):
-    """Base of all settings: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _known_zone(value: str) -> str:
@@ -222,7 +212,12 @@ class ForecastSettings(Closed):
     """What is forecast each night."""
 
     horizon_days: int = Field(default=91, ge=1, le=366, description="Days ahead.")
-    active_days: int = Field(default=365, ge=1, description="Items sold within this many days are forecast.")
+    active_days: int = Field(
+        default=365,
+        ge=1,
+        le=730,
+        description="Items sold within this many days are forecast; forecasters look back 730.",
+    )
     sample_paths: int = Field(default=100, ge=20, description="Joint paths behind the quantiles of sums.")
 
 
@@ -328,79 +323,3 @@ def load_settings(home: Path) -> Settings:
     """
     path = home / SETTINGS_FILE
     return load_yaml(path, Settings, missing=f"make a home with `almanac init --home {home}`")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which only true and false are booleans.
-
-    YAML 1.1 reads on, off, yes, no, y and n as booleans too: the key `on` of a backtest and the country NO (Norway)
-    came out as True and False.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own name and shape
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
-
-
-def load_yaml(path: Path, model: type[M], *, missing: str) -> M:
-    """Read a YAML file into a closed model, turning every problem into one `SettingsError`.
-
-    Args:
-        path: the file.
-        model: the pydantic model that it must fit.
-        missing: the way out when the file does not exist.
-
-    Raises:
-        SettingsError: names the file, each field at fault, and what is allowed there.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file; {missing}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML: {error}") from error
-    try:
-        return model.model_validate(content if content is not None else {})
-    except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem, model)}" for problem in error.errors())
-        raise SettingsError(f"{path}: {error.error_count()} problem(s):\n{problems}") from error
-
-
-def _describe(problem: Any, model: type[BaseModel]) -> str:
-    """One line for one pydantic problem: place, what is wrong, and the nearest known key for a typo."""
-    where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-    if problem["type"] == "extra_forbidden":
-        known = sorted(_keys_at(model, problem["loc"][:-1]))
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"{where}: unknown key; {hint}"
-    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
-    return f"{where}: {problem['msg']}{given}"
-
-
-def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> set[str]:
-    """Keys allowed at a place inside a model."""
-    here: Any = model
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = here.model_fields.get(part) if hasattr(here, "model_fields") else None
-        if field is None:
-            return set()
-        here = next((a for a in _candidates(field.annotation) if hasattr(a, "model_fields")), None)
-    return set(here.model_fields) if here is not None else set()
-
-
-def _candidates(annotation: Any) -> list[Any]:
-    found = [annotation]
-    for inner in getattr(annotation, "__args__", ()):
-        found += _candidates(inner)
-    return found

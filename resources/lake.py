@@ -1,7 +1,7 @@
 """The home as a Dagster resource: its settings, its lake, and the lock that one run holds at a time."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import HomeBusyError, PermanentError, TransientError
 from pipeline.lake import Lake
+from pipeline.migrations import bring_up_to_date
 from pipeline.models.base import Progress
 from pipeline.settings import Settings, load_settings
 from resources.progress import REPORTER
@@ -62,6 +63,12 @@ class Work:
         """Seconds since the work began."""
         return round(time.monotonic() - self.started, 2)
 
+    def tell(self, context: dg.AssetExecutionContext, warnings: Iterable[str]) -> None:
+        """Say what was found amiss: in the run's log, and to whoever watches the command line."""
+        for warning in warnings:
+            context.log.warning(warning)
+            REPORTER.say(warning)
+
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """One shop's folder; many homes never meet."""
@@ -86,6 +93,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 settings = load_settings(self.path)
                 lake = Lake(self.path, settings.compute)
                 lake.sweep()
+                bring_up_to_date(lake)
                 yield Work(lake, settings)
         except PermanentError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error

@@ -30,6 +30,13 @@ class ProgressReporter:
         else:
             self._line(what, done, of)
 
+    def say(self, text: str) -> None:
+        """Print a line, above the bars where there are any."""
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Leave the terminal as a person expects it."""
         if self._bars is not None:

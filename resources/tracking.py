@@ -10,10 +10,10 @@ a plot is drawn or a served model predicts (`pipeline/tracking`).
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -44,6 +44,10 @@ class ModelVersion:
         as_of: night whose knowledge it was trained on.
         data_snapshot: hash of that knowledge.
         folder: local folder of the forecaster (safetensors and JSON), as `pipeline.models.registry.load` reads it.
+        made_at: when it was registered, UTC.
+        kind: full (a new network) or update.
+        parent: version that an update started from; empty for a new network.
+        tags: all that was noted when it was registered.
     """
 
     name: str
@@ -52,6 +56,10 @@ class ModelVersion:
     as_of: date
     data_snapshot: str
     folder: Path
+    made_at: datetime
+    kind: str = "full"
+    parent: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def model_version(self) -> str:
@@ -131,19 +139,32 @@ class Tracking:
         with self.store.errors():
             return TrainingRun(self.store, run_id, dict(self.client.get_run(run_id).data.tags))
 
-    def register(self, run: TrainingRun, fitted: Fitted, panel: Panel, *, promote: bool = False) -> ModelVersion:
+    def register(
+        self,
+        run: TrainingRun,
+        fitted: Fitted,
+        panel: Panel,
+        *,
+        promote: bool = False,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
         """Store a fitted forecaster as a standard MLflow model, and register it as the next version.
+
+        The version has all its tags, promotion among them, from its first moment: a process that is killed after it leaves
+        nothing half told. Only the alias comes later, and `settle` mends it.
 
         Args:
             run: the run that made it, after `log_data`.
             fitted: the forecaster; it saves safetensors and JSON only.
             panel: the panel it was trained on, whose calendar and static features the served model carries.
             promote: make it the champion.
+            tags: more that is to be known of the version.
 
         Raises:
             TransientError: the store is locked or the disk is full.
         """
-        tags = {key: run.tags[key] for key in ("as_of", "data_snapshot", "model_kind", "device")}
+        own = {key: run.tags[key] for key in ("as_of", "data_snapshot", "model_kind", "device")}
+        tags = own | dict(tags or {}) | {_PROMOTED: "true" if promote else "false"}
         with self.store.errors():
             model_id = save_served_version(
                 self.client, self.experiment_id, run.run_id, self.name, fitted=fitted, panel=panel, tags=tags
@@ -157,10 +178,46 @@ class Tracking:
                 model_id=model_id,
             )
             version = self._version(made)
-            self.client.set_tag(run.run_id, "model_version", version.model_version)
-        if promote:
-            self.promote(version)
+        self.settle(version)
         return version
+
+    def settle(self, version: ModelVersion) -> None:
+        """What follows from a registered version: its run has ended well and names it, and a promoted one has the alias.
+
+        To be repeated for a version whose process was killed just after it was registered.
+        """
+        with self.store.errors():
+            self.client.set_tag(version.run_id, "model_version", version.model_version)
+            self.client.set_terminated(version.run_id, "FINISHED")
+        if version.tags.get(_PROMOTED) == "true":
+            self.promote(version)
+
+    def unrecorded(self, recorded: Collection[str]) -> list[ModelVersion]:
+        """Versions beside those named, oldest first: what a killed process registered and did not live to write down.
+
+        Versions whose folder is gone are left out.
+        """
+        with self.store.errors():
+            found = [one for one in self._versions() if f"{one.name}/{one.version}" not in recorded]
+        found.sort(key=lambda one: int(one.version))
+        return [self._version(one) for one in found if self._folder(one).is_dir()]
+
+    def version(self, model_version: str) -> ModelVersion:
+        """A version by its name, as the tables hold it, for example `almanac-my-shop/3`.
+
+        Raises:
+            ModelError: there is no such version, or its folder is gone.
+        """
+        name, _, number = model_version.rpartition("/")
+        with self.store.errors():
+            found = {int(one.version): one for one in self._versions()}
+            if name == self.name and number.isdecimal() and int(number) in found:
+                return self._version(found[int(number)])
+        known = ", ".join(f"{self.name}/{one}" for one in sorted(found)[-5:])
+        raise ModelError(
+            f"no model version {model_version!r} in {self.store.database}; "
+            + (f"the newest are {known}" if known else "no version was trained yet: run a night first")
+        )
 
     def champion(self, as_of: date | None = None) -> ModelVersion | None:
         """The model to forecast with, or None when there is none yet.
@@ -235,10 +292,13 @@ class Tracking:
             if not token:
                 return found
 
-    def _version(self, found: Any) -> ModelVersion:
+    def _folder(self, found: Any) -> Path:
         # MLflow stores absolute addresses (…/models/<id>/artifacts): in a home that was moved only the id still holds
         model_id = PurePosixPath(found.source).parent.name
-        folder = self.store.artifacts / "models" / model_id / "artifacts" / "artifacts" / "forecaster"
+        return self.store.artifacts / "models" / model_id / "artifacts" / "artifacts" / "forecaster"
+
+    def _version(self, found: Any) -> ModelVersion:
+        folder = self._folder(found)
         version = ModelVersion(
             name=found.name,
             number=int(found.version),
@@ -246,6 +306,10 @@ class Tracking:
             as_of=date.fromisoformat(found.tags["as_of"]),
             data_snapshot=found.tags["data_snapshot"],
             folder=folder,
+            made_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC).replace(tzinfo=None),
+            kind=found.tags.get("kind", "full"),
+            parent=found.tags.get("parent", ""),
+            tags=dict(found.tags),
         )
         if not folder.is_dir():
             raise ModelError(

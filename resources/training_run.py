@@ -68,6 +68,10 @@ class TrainingRun:
         self.tags["data_snapshot"] = snapshot
         self._log_metrics({f"data/{table}_rows": [(0, float(count))] for table, count in rows.items()})
 
+    def log_decision(self, decision: Mapping[str, Any]) -> None:
+        """Log why the version was promoted or refused, as `champion_decision.json`."""
+        self._log_json("champion_decision.json", decision)
+
     def log_scores(self, scores: pa.Table) -> None:
         """Log backtest scores: pooled ones as metrics `backtest/<model>/<metric>`, all slices as CSV.
 

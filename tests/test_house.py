@@ -17,8 +17,8 @@ STAGES = (
     "forecasting",
     "publishing",
 )
-GROUND = {"settings", "tables", "lake", "as_of", "errors", "models"}
-ABOVE_STAGES = {"orchestration", "cli", "doctor", "examples"}
+GROUND = {"settings", "closed_yaml", "tables", "lake", "as_of", "errors", "models"}
+ABOVE_STAGES = {"orchestration", "cli", "doctor", "examples", "migrations"}
 """Rooms that use stages: `orchestration` and the command line see everything, `examples` makes homes."""
 
 SOURCES = sorted(
@@ -46,7 +46,7 @@ def test_a_stage_imports_only_earlier_stages_and_the_shared_ground(stage: str) -
 
 
 def test_shared_ground_and_models_import_no_stage() -> None:
-    ground = [CHECKOUT / "pipeline" / f"{name}.py" for name in ("settings", "lake", "as_of", "errors")]
+    ground = [CHECKOUT / "pipeline" / f"{name}.py" for name in ("settings", "closed_yaml", "lake", "as_of", "errors")]
     ground += [path for room in ("tables", "models") for path in (CHECKOUT / "pipeline" / room).rglob("*.py")]
     for path in ground:
         rooms = {name.split(".")[1] for name in imports_of(path) if name.startswith("pipeline.")}

@@ -1,16 +1,14 @@
 """A night knows nothing that came later: facts from the future are put everywhere, and nothing may change.
 
-Across the rooms, from the ledgers to the windows that a network trains on. What a single room promises is tested there.
+Across the rooms, from raw lines to the arrays that a night reads. What a single room promises is tested there; whole nights,
+and the windows that a network trains on, are in `canaries/`.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -22,102 +20,14 @@ from pipeline.enrichment.prices import price_array
 from pipeline.enrichment.promotions import promotion_array
 from pipeline.enrichment.texts import text_array
 from pipeline.lake import Lake
-from pipeline.models.lstm_features import Windows
-from pipeline.models.lstm_spec import LEVELS, FeatureSpec
-from pipeline.models.panel import Panel
-from pipeline.models.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
-from pipeline.settings import LanguageModelSettings, Settings
-from pipeline.tables import TABLES
+from pipeline.settings import LanguageModelSettings
+from tests.canaries.deliveries import FIRST, LATER, NIGHT, SETTINGS, deliver, random_lines, raw_line, write_rows
 
-FIRST = date(2011, 1, 3)
-NIGHT = date(2011, 2, 20)
-LATER = date(2011, 3, 15)
 STATE = ("order_lines", "demand_daily", "shop_days", "items", "prices_daily", "promotions", "promotions_daily",
          "calendar_occurrences", "calendar_daily", "calendar_events")  # fmt: skip
-SETTINGS = Settings.model_validate(
-    {
-        "shop": {"name": "Test", "country": "GB", "timezone": "Europe/London", "currency": "GBP"},
-        "sources": [{"mapping": "online-retail-ii"}],
-        "compute": {"threads": 2, "memory_limit": "500MB"},
-    }
-)
 
 
 # --- raw lines → ledgers ---------------------------------------------------------------------------------------------
-
-
-def raw_line(order: str, item: str, day: date, quantity: int, **more: Any) -> dict[str, Any]:
-    at = datetime.combine(day, datetime.min.time()) + timedelta(hours=10)
-    line: dict[str, Any] = {
-        "order_id": order,
-        "line_no": 1,
-        "item_id": item,
-        "item_text": f"TEXT OF {item}",
-        "category": "",
-        "quantity": quantity,
-        "unit_price": 2.0,
-        "currency": "GBP",
-        "customer_key": "someone",
-        "location": "",
-        "country": "United Kingdom",
-        "channel": "",
-        "ordered_at": at,
-        "available_at": at,
-        "source": "online-retail-ii",
-        "version": 1,
-        "is_repeat": False,
-        "problem_column": None,
-        "problem": None,
-        "raw_text": None,
-    }
-    return line | more
-
-
-def deliver(lake: Lake, name: str, lines: Iterable[dict[str, Any]], known_on: date) -> None:
-    """An order file as ingestion and validation leave it: all lines accepted."""
-    numbered = [line | {"file_hash": name, "line": number} for number, line in enumerate(lines, start=2)]
-    with lake.connect() as con:
-        write_rows(lake, con, "raw_order_lines", {"file_hash": name}, numbered)
-        file = {
-            "source": "online-retail-ii",
-            "content": "orders",
-            "file_name": name,
-            "bytes": 1,
-            "lines": len(numbered),
-            "first_known_on": known_on,
-            "last_known_on": known_on,
-            "delivered_at": datetime(2011, 1, 1),
-        }
-        write_rows(lake, con, "raw_files", {"file_hash": name}, [file])
-        quality = {"file_name": name, "source": "online-retail-ii", "measure": "lines", "value": len(numbered)}
-        write_rows(lake, con, "data_quality", {"file_hash": name}, [quality])
-
-
-def write_rows(
-    lake: Lake, con: Any, table: str, partition: dict[str, str], rows: list[dict[str, Any]], part: str = "part"
-) -> None:
-    schema = pa.schema([field for field in TABLES[table].arrow_schema if field.name not in partition])
-    made = [{name: row.get(name) for name in schema.names} for row in rows]
-    plain = pa.schema([pa.field(f.name, pa.float64() if pa.types.is_decimal(f.type) else f.type) for f in schema])
-    lake.write(con, table, partition, pa.Table.from_pylist(made, schema=plain), part)
-
-
-def random_lines(seed: int) -> list[dict[str, Any]]:
-    """Orders, partial and whole cancellations, returns of anonymous customers, write-offs and changed texts."""
-    random = np.random.default_rng(seed)
-    lines = []
-    for number in range(160):
-        item = f"I{random.integers(6)}"
-        day = FIRST + timedelta(days=int(random.integers((LATER - FIRST).days)))
-        quantity = int(random.integers(1, 9))
-        who = str(random.choice(["a", "b", ""]))
-        text = f"TEXT {random.integers(2)} OF {item}"
-        lines.append(raw_line(f"{number}", item, day, quantity, customer_key=who, item_text=text))
-        if random.random() < 0.5:
-            back = day + timedelta(days=int(random.integers(0, 30)))
-            units = -quantity if random.random() < 0.5 else -int(random.integers(1, quantity + 1))
-            lines.append(raw_line(f"C{number}", item, back, units, customer_key=who, item_text=text))
-    return [line for line in lines if line["available_at"].date() <= LATER]
 
 
 def state(lake: Lake, night: date = NIGHT) -> dict[str, list[Any]]:
@@ -321,71 +231,3 @@ def test_the_vector_of_a_text_does_not_depend_on_texts_that_are_encoded_with_it(
     np.testing.assert_allclose(alone, together, atol=1e-5)
     differing = (alone != together).any(axis=1).sum()
     assert not differing, f"{differing} of {len(known)} texts have other bytes beside texts of the future"
-
-
-# --- what a night reads → what a network trains on -------------------------------------------------------------------
-
-
-def some_panel(*, history: int = 800, horizon: int = 28, seed: int = 5) -> Panel:
-    random = np.random.default_rng(seed)
-    series, days = 4, history + horizon
-    units = random.poisson(1.5, (series, history)).astype(np.float32)
-    price = (2 + random.random((series, days))).astype(np.float32)
-    return Panel(
-        item_id=np.array([f"I{n}" for n in range(series)]),
-        location=np.array([""] * series),
-        first_day=FIRST,
-        units=units,
-        units_winsorised=units,
-        price=price,
-        promotion=np.zeros((series, days, 1), np.float32),
-        promotion_kinds=("mailer",),
-        calendar=random.random((days, 2)).astype(np.float32),
-        calendar_names=("a", "b"),
-        closed=np.zeros(days, np.bool_),
-        first_sold=np.zeros(series, np.int64),
-        text=np.zeros((series, 0), np.float32),
-        category=np.zeros(series, np.int64),
-        category_names=("",),
-    )
-
-
-def window_bytes(panel: Panel, night: int, horizon: int) -> dict[str, bytes]:
-    """What the network reads of windows that end on a night."""
-    spec = FeatureSpec(
-        history_days=112,
-        calendar_names=panel.calendar_names,
-        promotion_kinds=panel.promotion_kinds,
-        category_names=panel.category_names,
-        text_size=0,
-        year_ago=True,
-        levels=StandardScaler(np.zeros(LEVELS), np.ones(LEVELS), 6.0),
-        calendar=MinMaxScaler(np.zeros(2), np.ones(2)),
-        series=PerSeriesScaler(),
-    )
-    rows = torch.arange(panel.series)
-    batch = Windows(panel, spec).cut(rows, torch.full_like(rows, night), horizon)
-    return {name: getattr(batch, name).numpy().tobytes() for name in batch.__dataclass_fields__}
-
-
-def with_other_future(panel: Panel, night: int, what: str) -> Panel:
-    """The panel with other values after a night within its history."""
-    values = np.array(getattr(panel, what))
-    random = np.random.default_rng(9)
-    if what == "price":
-        # paid on days with a sale only: that a price moved tells that there was one
-        values[:, night + 1 :] = 0.5 + 4 * random.random(values[:, night + 1 :].shape)
-    else:
-        values[:, night + 1 :] = random.poisson(40, values[:, night + 1 :].shape)
-    changed = replace(panel, **{what: values.astype(np.float32)})
-    return replace(changed, units_winsorised=changed.units) if what == "units" else changed
-
-
-@pytest.mark.parametrize("what", ["units", "price"])
-@pytest.mark.parametrize("horizon", [28, 366], ids=["28 days", "a year ahead"])
-def test_a_training_window_reads_no_demand_and_no_price_paid_after_its_night(what: str, horizon: int) -> None:
-    panel, night = some_panel(), 420
-    before = window_bytes(panel, night, horizon)
-    after = window_bytes(with_other_future(panel, night, what), night, horizon)
-    differing = [name for name in before if before[name] != after[name]]
-    assert not differing, f"{what} after the window's night reach {differing}"

@@ -7,7 +7,7 @@ What belongs here: the order of the work and its report. Scores are in `scores.p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from pipeline.lake import Lake
 from pipeline.models.base import Array, Compute, Progress, silent
 from pipeline.models.registry import MODEL
 from pipeline.settings import Settings
+from pipeline.training.panel import MAX_DAYS
 
 SUMMARY_METRICS = (
     "wql", "wape", "wape_total", "bias", "rmsse", "mase", "coverage_50", "coverage_80", "coverage_90",
@@ -99,7 +100,7 @@ def run_backtest(
 
     models = (MODEL, *(name for name in settings.backtest.baselines if name != MODEL))
     by_location = settings.shop.by_location
-    with as_of_view(lake, as_of, by_location=by_location) as night:
+    with as_of_view(lake, as_of, by_location=by_location, since=as_of) as night:
         plan = plan_origins(settings, night.first_day, as_of)
     if not plan.origins:
         raise plan.too_little(settings, plan.skipped)
@@ -112,7 +113,8 @@ def run_backtest(
     done: list[OriginForecasts] = []
     for number, origin in enumerate(plan.origins):
         try:
-            with as_of_view(lake, origin, by_location=by_location) as view:
+            since = origin - timedelta(days=MAX_DAYS - 1)
+            with as_of_view(lake, origin, by_location=by_location, since=since) as view:
                 done.append(work.forecast(view, number))
         except HistoryError as error:
             # all models of an origin or none: pooled scores must be over the same forecasts
@@ -121,7 +123,8 @@ def run_backtest(
         raise plan.too_little(settings, skipped)
 
     progress("score", 0, 1)
-    with as_of_view(lake, as_of, by_location=by_location) as night:
+    # scored is what came after the first origin
+    with as_of_view(lake, as_of, by_location=by_location, since=plan.origins[0]) as night:
         frame = _scores(night, settings, done, models, store)
         night.con.execute("SET VARIABLE files = $1::VARCHAR[]", [[str(o.files[m]) for o in done for m in models]])
         partition = {"as_of": as_of.isoformat()}

@@ -1,7 +1,7 @@
 """Pictures of a backtest: for asset metadata, MLflow and the README."""
 
 import io
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from pipeline.lake import Lake
 from pipeline.settings import QUANTILE_COLUMNS
 from pipeline.tracking.plots import ItemPlot
 
+_YEAR = 365
+"""Days of history behind a fan: more than a plot shows."""
 _FANS = Path(__file__).with_name("fans.sql").read_text(encoding="utf-8")
 
 
@@ -70,7 +72,8 @@ def item_fans(lake: Lake, as_of: date, model: str, *, by_location: bool = False,
     fans: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         fans.setdefault((row["item_id"], row["location"]), []).append(row)
-    with as_of_view(lake, origin, by_location=by_location) as view:
+    since = origin - timedelta(days=_YEAR - 1)
+    with as_of_view(lake, origin, by_location=by_location, since=since) as view:
         return [_fan(view, item, location, fan) for (item, location), fan in fans.items()]
 
 

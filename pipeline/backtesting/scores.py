@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.settings import QUANTILES
+from pipeline.models.quantiles import LEVELS, quantile_loss
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
 
-LEVELS: Array = np.array(QUANTILES)
-WQL_LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""The contract's WQL is the mean over q10 … q90 in tens; q05 and q95 serve the 90 % interval only."""
 SEASON = 7
 
 
@@ -51,19 +48,6 @@ def mse(actual: Array, mean: Array) -> float:
 def rmse(actual: Array, mean: Array) -> float:
     """Root of the mean squared error, units."""
     return float(np.sqrt(mse(actual, mean)))
-
-
-def pinball(actual: Array, quantiles: Array, levels: Array = LEVELS) -> Array:
-    """Pinball loss of each forecast and level, (N, Q): q·(y − ŷ) above the quantile, (1 − q)·(ŷ − y) below it."""
-    error = actual[:, None] - quantiles
-    return np.maximum(levels * error, (levels - 1.0) * error)
-
-
-def quantile_loss(actual: Array, quantiles: Array, levels: Array = LEVELS) -> Array:
-    """What WQL sums, per forecast (N,): 2·pinball, mean over `WQL_LEVELS`."""
-    chosen = _columns(levels, WQL_LEVELS)
-    loss: Array = 2.0 * pinball(actual, quantiles[:, chosen], levels[chosen]).mean(axis=1)
-    return loss
 
 
 def wql(actual: Array, quantiles: Array, levels: Array = LEVELS) -> float:
@@ -229,10 +213,6 @@ def _by_series(error: Array, series: Integers, count: int) -> tuple[Array, NDArr
     """Mean error of each series, and which series have any forecast."""
     number = np.bincount(series, minlength=count)
     return np.bincount(series, weights=error, minlength=count) / np.maximum(number, 1), number > 0
-
-
-def _columns(levels: Array, wanted: tuple[float, ...]) -> list[int]:
-    return [int(np.flatnonzero(np.isclose(levels, level))[0]) for level in wanted]
 
 
 def _at_level(quantiles: Array, level: float, levels: Array) -> Array:

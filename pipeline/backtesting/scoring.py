@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.backtesting import scores, slices
 from pipeline.models.panel import Panel
+from pipeline.models.quantiles import LEVELS, quantile_loss
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.str_]
@@ -141,7 +142,7 @@ def score_models(
     for model in models:
         means, quantiles = zip(*(read(model, f) for f in facts), strict=True)
         mean, quantile = np.concatenate(means), np.concatenate(quantiles)
-        losses[model] = scores.quantile_loss(together.actual, quantile)
+        losses[model] = quantile_loss(together.actual, quantile)
         for origin, name, value, chosen in together.groups():
             found = _scores(together, mean, quantile, losses[model], chosen)
             if name == POOLED:
@@ -158,7 +159,7 @@ def _scores(together: Pool, mean: Array, quantiles: Array, loss: Array, chosen: 
     actual, expected, series = together.actual[chosen], mean[chosen], together.series[chosen]
     quantile = quantiles[chosen]
     units = float(actual.sum())
-    median = quantile[:, int(np.flatnonzero(np.isclose(scores.LEVELS, 0.5))[0])]
+    median = quantile[:, int(np.flatnonzero(np.isclose(LEVELS, 0.5))[0])]
     return {
         "wql": float(loss[chosen].sum()) / units if units > 0 else float("nan"),
         "wape": scores.wape(actual, expected),

@@ -1,6 +1,6 @@
 -- What cleaning did with a delivery, counted by reason.
 -- grain: measure
--- Reads own_lines, overtaken_lines, stale_lines, corrections, netting_lines, matches; variables file_hash, source.
+-- Reads files_written, own_lines, overtaken_lines, stale_lines, corrections, netting_lines, matches; variables file_hash, source.
 WITH netted AS (
     SELECT cancellation, sum(units)::BIGINT AS units FROM matches GROUP BY cancellation
 ),
@@ -30,6 +30,8 @@ measures AS (
     SELECT 'stale', count(*), 0 FROM stale_lines
     UNION ALL
     SELECT 'items', count(DISTINCT item_id), 0 FROM raw_items WHERE file_hash = getvariable('file_hash')
+    UNION ALL
+    SELECT measure, value, 0 FROM files_written
 )
 
 SELECT getvariable('source') AS source, measure, value, coalesce(units, 0) AS units

@@ -1,7 +1,8 @@
 """Promotions: from what was delivered to the ledger, and from a night's view to an array.
 
 A delivery's promotions go into `promotions` once, in parts named after its file; a later delivery adds promotions and
-never takes any away. Where several reach an item on the same day the largest share counts.
+never takes any away. Where several reach an item on the same day the largest share counts. The report says how many files
+were written; where fewer stand, somebody deleted one by hand, and the delivery is taken over again.
 """
 
 import time
@@ -16,6 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.enrichment.series import registered_series
+from pipeline.errors import DeliveryError
+from pipeline.ingestion.standing import attach_marks, by_part, deliveries, delivery_files, keep_marks, standing
 from pipeline.lake import Lake
 
 Floats = NDArray[np.float32]
@@ -38,6 +41,8 @@ class PromotionReport:
         kept: rows written to `promotions`.
         merged: promotions that went into an overlapping or adjoining period.
         impossible: promotions left out: no item, kind or announcement, an end before the start, a share beyond 0 to 1.
+        reported: rows written to `promotion_report`.
+        warnings: what was found amiss and mended, in words.
         seconds: duration.
     """
 
@@ -46,7 +51,14 @@ class PromotionReport:
     kept: int
     merged: int
     impossible: int
+    reported: int
+    warnings: tuple[str, ...]
     seconds: float
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows written, by table."""
+        return {"promotions": self.kept, "promotion_report": self.reported}
 
 
 def take_over_promotions(lake: Lake, *, progress: Callable[[str, int, int], None] | None = None) -> PromotionReport:
@@ -55,36 +67,76 @@ def take_over_promotions(lake: Lake, *, progress: Callable[[str, int, int], None
     Args:
         lake: the home's lake.
         progress: called with (what, done, of).
+
+    Raises:
+        DeliveryError: promotions were deleted by hand, and cannot be had again.
     """
     start = time.monotonic()
-    done = {partition["file_hash"] for partition in lake.partitions("promotion_report")}
-    waiting = [p["file_hash"] for p in lake.partitions("raw_promotions") if p["file_hash"] not in done]
+    again, warnings = _broken(lake)
+    waiting = sorted(deliveries(lake, "raw_promotions") - deliveries(lake, "promotion_report"))
     totals = {"delivered": 0, "kept": 0, "merged": 0, "impossible": 0}
-    for number, file_hash in enumerate(waiting):
+    reported = 0
+    for number, file_hash in enumerate([*again, *waiting]):
         if progress is not None:
-            progress("promotions", number, len(waiting))
-        for measure, value in _take_over(lake, file_hash).items():
-            totals[measure] += value
-    if progress is not None and waiting:
-        progress("promotions", len(waiting), len(waiting))
-    return PromotionReport(len(waiting), **totals, seconds=time.monotonic() - start)
+            progress("promotions", number, len(again) + len(waiting))
+        counts = _take_over(lake, file_hash)
+        reported += len(counts)
+        for measure in totals:
+            totals[measure] += counts[measure]
+    if progress is not None and (again or waiting):
+        progress("promotions", len(again) + len(waiting), len(again) + len(waiting))
+    keep_marks(lake, "promotion_report")
+    return PromotionReport(
+        len(again) + len(waiting), **totals, reported=reported, warnings=warnings, seconds=time.monotonic() - start
+    )
+
+
+def _broken(lake: Lake) -> tuple[list[str], tuple[str, ...]]:
+    """Deliveries to take over again because files were deleted by hand, and what to say of it.
+
+    Raises:
+        DeliveryError: their promotions as delivered are gone too.
+    """
+    with lake.connect() as con:
+        attach_marks(lake, con, "promotion_report")
+        reported = con.execute(
+            "SELECT file_hash, value FROM promotion_report WHERE measure = 'files' AND value > 0 ORDER BY file_hash"
+        ).fetchall()
+    files = by_part(standing(lake, "promotions"))
+    lost = {str(part): int(many) for part, many in reported if len(files.get(part, ())) < many}
+    gone = sorted(lost.keys() - deliveries(lake, "raw_promotions"))
+    if gone:
+        named = "\n".join(f"  lake/raw_promotions/file_hash={part}" for part in gone)
+        raise DeliveryError(
+            f"{lake.root}: promotions that were taken over are gone, and so are they as delivered; restore these from a "
+            f"backup:\n{named}"
+        )
+    warnings = tuple(
+        f"lake/promotions: {many - len(files.get(part, ()))} of the {many} files {part}.parquet were gone; the delivery is "
+        "taken over again"
+        for part, many in lost.items()
+    )
+    return list(lost), warnings
 
 
 def _take_over(lake: Lake, file_hash: str) -> dict[str, int]:
     with lake.connect() as con:
-        lake.attach(con, "raw_promotions")
+        own = delivery_files(lake, "raw_promotions", [file_hash])
+        con.execute(f"CREATE VIEW raw_promotions AS {lake.select('raw_promotions', files=own)}")
         con.execute("SET VARIABLE file_hash = $1::VARCHAR", [file_hash])
         delivered, possible = con.execute(
             "SELECT count(*), count(*) FILTER (item_id <> '' AND kind <> '' AND starts_on <= ends_on "
             "AND known_on IS NOT NULL AND coalesce(share, 1.0) BETWEEN 0 AND 1) "
             "FROM raw_promotions WHERE file_hash = getvariable('file_hash')"
         ).fetchall()[0]
-        kept = sum(lake.write_partitions(con, "promotions", _MERGED, file_hash).values())
+        written = lake.write_partitions(con, "promotions", _MERGED, file_hash)
+        kept = sum(written.values())
         counts = {
             "delivered": int(delivered),
             "kept": kept,
             "merged": int(possible) - kept,
             "impossible": int(delivered) - int(possible),
+            "files": len(written),
         }
         report = pa.table({"measure": list(counts), "value": list(counts.values())})
         lake.write(con, "promotion_report", {"file_hash": file_hash}, report)

@@ -1,7 +1,7 @@
 """Vectors of item texts: computed once per text and model, and read as an array.
 
-Only texts that a night can read are encoded (see `texts_to_encode.sql`). What was encoded stays, so a night replayed
-reads the bytes it read then.
+Only texts that a night can read are encoded (see `texts_to_encode.sql`), and only facts that are new are looked at for
+them (`considered.py`). What was encoded stays, so a night replayed reads the bytes it read then.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.enrichment.considered import keep, new_facts
 from pipeline.enrichment.language_model import find_language_model, load_language_model
 from pipeline.enrichment.series import registered_series
 from pipeline.lake import Lake
@@ -33,7 +34,7 @@ class TextReport:
 
     Attributes:
         model_id: language model and the hash of its files.
-        texts: distinct item texts that nights read.
+        texts: distinct item texts that nights read, of those that new facts speak of.
         encoded: of them, encoded now; the others had a vector.
         tokens: tokens of the texts encoded now.
         unknown_tokens: how many of those the model does not know.
@@ -79,9 +80,15 @@ def encode_items(
     """
     start = time.monotonic()
     found = find_language_model(settings.language_model, home=lake.home)
+    new = new_facts(lake, found.model_id, _NEEDED)
+    if not new.anything:
+        return TextReport(found.model_id, 0, 0, 0, 0, time.monotonic() - start)
     with lake.connect() as con:
-        lake.attach(con, "item_sightings", "demand_changes", "item_text_features")
+        for table, select in new.selects.items():
+            con.execute(f'CREATE VIEW "{table}" AS {select}')
+        lake.attach(con, "item_text_features")
         con.execute("SET VARIABLE model_id = $1::VARCHAR", [found.model_id])
+        con.execute("SET VARIABLE summed_until = $1::DATE", [new.summed_until])
         needed = con.sql(_NEEDED).to_arrow_table()
     waiting = [
         (text, text_hash)
@@ -100,6 +107,7 @@ def encode_items(
             tokens += encoded.tokens
             unknown += encoded.unknown_tokens
             _write(lake, found.model_id, chunk, encoded.vectors)
+    keep(lake, found.model_id, _NEEDED)
     return TextReport(found.model_id, needed.num_rows, len(waiting), tokens, unknown, time.monotonic() - start)
 
 

@@ -15,10 +15,10 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
+from pipeline.closed_yaml import Closed
 from pipeline.examples.shop_catalogue import Catalogue, Ints, make_catalogue
 from pipeline.examples.shop_drivers import Drivers, make_drivers
 from pipeline.examples.shop_orders import Ledger, Lines, make_lines
-from pipeline.settings import Closed
 
 
 class DirtSpec(Closed):

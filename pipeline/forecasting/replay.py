@@ -34,7 +34,7 @@ NONDETERMINISTIC = ("LSTM kernels of cuDNN", "matrix products in reduced precisi
 TOLERANCE = 0.001
 """Relative difference of a mean (of at least one unit) within which a replay on a GPU counts as the same."""
 UNITS_OFF = 1.0
-"""A quantile that lies this near a half may round to the next unit."""
+"""Quantiles may differ by a unit, those of large sums by `TOLERANCE`: one that lies near a half rounds either way."""
 
 
 def pinned(compute: Compute) -> Compute:
@@ -183,7 +183,7 @@ def replay(
         how = (
             "the same rows" if exact else f"rows within {TOLERANCE} of a mean (on a GPU: {', '.join(NONDETERMINISTIC)})"
         )
-        return Replayed(vintage, False, True, (how,))
+        return Replayed(vintage, False, True, (how, *_changed(vintage, snapshot, settings)))
     if state == "altered":
         told.append(
             "the stored files are not what was written: somebody changed them, or a newer Almanac wrote them anew"
@@ -221,7 +221,7 @@ def _difference(lake: Lake, table: str, stored: Path, made: Path, exact: bool) -
     key = [name for name in TABLES[table].key if name not in {"as_of", "model_version"}]
     values = ("mean", *QUANTILE_COLUMNS)
     off = [f"abs(a.mean - b.mean) > {TOLERANCE} * greatest(abs(a.mean), 1)"]
-    off += [f"abs(a.{name} - b.{name}) > {UNITS_OFF}" for name in QUANTILE_COLUMNS]
+    off += [f"abs(a.{name} - b.{name}) > greatest({UNITS_OFF}, {TOLERANCE} * a.{name})" for name in QUANTILE_COLUMNS]
     differs = " OR ".join([f"a.{name} <> b.{name}" for name in values] if exact else off)
     rest = (
         [] if not exact else [f"a.{name} <> b.{name}" for name in names if name not in {*key, *values, "data_snapshot"}]

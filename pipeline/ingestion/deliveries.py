@@ -3,6 +3,8 @@
 Every new file is read into a lake of its own in scratch; only when all are good do their parts move into the home's lake,
 and the rows of `raw_files`, which say that a file is in, come last. So a bad file leaves the lake as it was, and names every
 other bad one in the same message; a run that is killed while moving is repeated without harm.
+
+Lines that somebody deleted from the lake by hand are read again from the file in the drop folder, as of the day it came.
 """
 
 import time
@@ -20,9 +22,12 @@ import pyarrow as pa
 from pipeline.errors import DeliveryError, SettingsError
 from pipeline.ingestion.catalogue import read_items, read_promotions
 from pipeline.ingestion.customers import CustomerKey, customer_key
+from pipeline.ingestion.drop_folder import DropFolderHashes
+from pipeline.ingestion.lost import RAW_TABLES, LostFile, lost_files
 from pipeline.ingestion.mapping import SourceMapping, load_mapping
 from pipeline.ingestion.orders import EarlierFile, read_orders
-from pipeline.ingestion.staging import UnreadableFileError, file_hash
+from pipeline.ingestion.staging import UnreadableFileError
+from pipeline.ingestion.standing import attach_marks, keep_marks
 from pipeline.lake import Lake
 from pipeline.models.base import Progress, silent
 from pipeline.settings import Settings
@@ -63,12 +68,14 @@ class IngestionReport:
         files: the files taken in.
         skipped: files that were in already.
         rows: rows added, by table.
+        warnings: what was found amiss and mended, in words.
         seconds: time it took.
     """
 
     files: tuple[DeliveredFile, ...] = ()
     skipped: int = 0
     rows: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(_RAW, 0))
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -104,13 +111,20 @@ def ingest(
     """
     started = time.monotonic()
     when = (delivered_at or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
+    hashes = DropFolderHashes.remembered(lake.home)
     with lake.scratch() as scratch, lake.connect() as con:
-        lake.attach(con, "raw_files")
-        con.execute("CREATE TEMP TABLE known_files AS SELECT file_hash, source, content FROM raw_files")
+        attach_marks(lake, con, "raw_files")
         problems: list[str] = []
-        new = _new_files(con, _found_files(con, lake, settings, problems), problems)
+        delivered = _by_hash(_found_files(con, lake, settings, problems), hashes, problems)
+        known = {str(row[0]) for row in con.execute("SELECT file_hash FROM raw_files").fetchall()}
+        new = {key: found for key, found in delivered.items() if key not in known}
         work = _Work(lake, Lake(scratch / "staged", lake.compute), settings, when, customer_key(lake.home))
         work.prepare(con)
+        for lost in lost_files(con, lake):
+            try:
+                work.take_in_again(con, delivered.get(lost.file_hash), lost, scratch)
+            except UnreadableFileError as error:
+                problems.append(f"{lost.part}: the lines of {lost.file_name} are gone from the lake: {error}")
         files = []
         for done, (key, found) in enumerate(new.items()):
             progress("ingestion", done, len(new))
@@ -123,11 +137,16 @@ def ingest(
             raise DeliveryError(
                 f"{len(problems)} problem(s) with what was delivered; nothing was taken in, the lake is as it was:\n{listed}"
             )
-        skipped = int(con.execute("SELECT count(*) FROM seen_files").fetchall()[0][0]) - len(new)
         rows = work.publish()
         if new:
             progress("ingestion", len(new), len(new))
-    return IngestionReport(tuple(files), skipped, rows, time.monotonic() - started)
+    keep_marks(lake, "raw_files")
+    hashes.keep()
+    warnings = tuple(
+        f"{lost.part}: was gone; the lines of {lost.file_name} were read again from the drop folder"
+        for lost in work.mended
+    )
+    return IngestionReport(tuple(files), len(hashes.seen) - len(new), rows, warnings, time.monotonic() - started)
 
 
 def _found_files(
@@ -173,33 +192,37 @@ def _found_files(
 
 
 def _has_delivered(con: duckdb.DuckDBPyConnection, source: str, content: str) -> bool:
-    known = con.execute("SELECT count(*) FROM known_files WHERE source = $1 AND content = $2", [source, content])
+    known = con.execute("SELECT count(*) FROM raw_files WHERE source = $1 AND content = $2", [source, content])
     return bool(known.fetchall()[0][0])
 
 
-def _new_files(con: duckdb.DuckDBPyConnection, found: Mapping[Path, _Found], problems: list[str]) -> dict[str, _Found]:
-    """Files whose bytes were not delivered before, by their hash."""
-    known = {str(row[0]) for row in con.execute("SELECT file_hash FROM known_files").fetchall()}
-    new: dict[str, _Found] = {}
-    seen = 0
+def _by_hash(found: Mapping[Path, _Found], hashes: DropFolderHashes, problems: list[str]) -> dict[str, _Found]:
+    """The files by the hash of their bytes; of those that are the same the first."""
+    by_hash: dict[str, _Found] = {}
     for path, file in found.items():
         try:
-            key = file_hash(path)
+            by_hash.setdefault(hashes.of(path), file)
         except OSError as error:
             problems.append(
                 f"{path}: cannot be read ({error.strerror}); give the user who runs Almanac read access, or deliver it again"
             )
-            continue
-        seen += 1
-        if key not in known:
-            new.setdefault(key, file)
-    con.execute("CREATE TEMP TABLE seen_files AS SELECT unnest(range($1::BIGINT))", [seen])
-    return new
+    return by_hash
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read of a file: records, rows written, records left out, first and last order time and day known."""
+
+    lines: int
+    rows: int
+    unreadable: int
+    ordered_at: tuple[datetime | None, datetime | None]
+    known_on: tuple[date | None, date | None]
 
 
 @dataclass
 class _Work:
-    """The new files of one run, on their way into the lake."""
+    """The new files of one run, on their way into the lake, and those whose lines were lost there."""
 
     lake: Lake
     staged: Lake
@@ -208,6 +231,7 @@ class _Work:
     key: CustomerKey
     entries: list[dict[str, object]] = field(default_factory=list)
     rows: Counter[str] = field(default_factory=Counter)
+    mended: list[LostFile] = field(default_factory=list)
 
     def prepare(self, con: duckdb.DuckDBPyConnection) -> None:
         self.key.prepare(con)
@@ -217,47 +241,9 @@ class _Work:
     def take_in(self, con: duckdb.DuckDBPyConnection, found: _Found, key: str, scratch: Path) -> DeliveredFile:
         """Read one file into the staged lake."""
         started = time.monotonic()
-        copies = scratch / key
-        copies.mkdir()
-        first: date | None
-        last: date | None
-        unreadable = 0
-        times: tuple[datetime | None, datetime | None] = (None, None)
-        if found.content == "orders":
-            read = read_orders(
-                con,
-                found.path,
-                key,
-                found.mapping,
-                into=self.staged,
-                earlier=self._earlier(con, found.mapping.name),
-                delivered_at=self.delivered_at,
-                scratch=copies,
-            )
-            lines, rows = read.lines, read.lines
-            times = (read.first_ordered_at, read.last_ordered_at)
-            first, last = self._local_day(read.first_available_at), self._local_day(read.last_available_at)
-        elif found.content == "items":
-            known_on = self._items_known_on(con, found.mapping)
-            items = read_items(con, found.path, key, found.mapping, into=self.staged, known_on=known_on, scratch=copies)
-            lines, rows, unreadable = items.lines, items.rows, items.unreadable
-            first, last = items.first_known_on, items.last_known_on
-        else:
-            promotions = read_promotions(
-                con,
-                found.path,
-                key,
-                found.mapping,
-                into=self.staged,
-                by_location=self.settings.shop.by_location,
-                scratch=copies,
-            )
-            lines, rows, unreadable = promotions.lines, promotions.rows, promotions.unreadable
-            first, last = promotions.first_known_on, promotions.last_known_on
-        for copy in copies.iterdir():
-            copy.unlink()
+        read = self._read(con, found, key, scratch, None)
         size = found.path.stat().st_size
-        self.rows[{"orders": "raw_order_lines", "items": "raw_items"}.get(found.content, "raw_promotions")] += rows
+        self.rows[RAW_TABLES[found.content]] += read.rows
         self.entries.append(
             {
                 "file_hash": key,
@@ -265,20 +251,94 @@ class _Work:
                 "content": found.content,
                 "file_name": found.path.name,
                 "bytes": size,
-                "lines": lines,
-                "first_ordered_at": times[0],
-                "last_ordered_at": times[1],
-                "first_known_on": first,
-                "last_known_on": last,
+                "lines": read.lines,
+                "first_ordered_at": read.ordered_at[0],
+                "last_ordered_at": read.ordered_at[1],
+                "first_known_on": read.known_on[0],
+                "last_known_on": read.known_on[1],
                 "delivered_at": self.delivered_at,
             }
         )
         seconds = time.monotonic() - started
-        return DeliveredFile(found.path.name, found.mapping.name, found.content, lines, unreadable, size, seconds)
+        return DeliveredFile(
+            found.path.name, found.mapping.name, found.content, read.lines, read.unreadable, size, seconds
+        )
+
+    def take_in_again(
+        self, con: duckdb.DuckDBPyConnection, found: _Found | None, lost: LostFile, scratch: Path
+    ) -> None:
+        """Read the lines that are gone from the lake again, as they were read when the file came.
+
+        Raises:
+            UnreadableFileError: they cannot be had again; says the way out.
+        """
+        if found is None or (found.mapping.name, found.content) != (lost.source, lost.content):
+            raise UnreadableFileError(
+                f"and no file in the drop folder of source {lost.source} has its bytes; restore either from a backup"
+            )
+        orders = found.mapping.orders
+        if self.key.keep_in is not None and lost.content == "orders" and orders and orders.columns.customer is not None:
+            raise UnreadableFileError(
+                f"and {self.key.keep_in}, which hides its customers, is gone too; restore one of them from a backup"
+            )
+        if (lines := self._read(con, found, lost.file_hash, scratch, lost).lines) != lost.lines:
+            raise UnreadableFileError(
+                f"{found.path} gave {lost.lines:,} lines when it came and gives {lines:,} with the mapping of today; restore "
+                "the file of the lake from a backup, or the mapping as it was"
+            )
+        self.mended.append(lost)
+
+    def _read(
+        self, con: duckdb.DuckDBPyConnection, found: _Found, key: str, scratch: Path, lost: LostFile | None
+    ) -> "_Read":
+        """Read one file into the staged lake, as of now or as of when it came."""
+        copies = scratch / key
+        copies.mkdir()
+        if found.content == "orders":
+            orders = read_orders(
+                con,
+                found.path,
+                key,
+                found.mapping,
+                into=self.staged,
+                earlier=self._earlier(con, found.mapping.name, lost),
+                delivered_at=lost.delivered_at if lost else self.delivered_at,
+                scratch=copies,
+            )
+            times = (orders.first_ordered_at, orders.last_ordered_at)
+            days = (self._local_day(orders.first_available_at), self._local_day(orders.last_available_at))
+            read = _Read(orders.lines, orders.lines, 0, times, days)
+        else:
+            if found.content == "items":
+                known_on = lost.first_known_on if lost else None
+                catalogue = read_items(
+                    con,
+                    found.path,
+                    key,
+                    found.mapping,
+                    into=self.staged,
+                    known_on=known_on or self._items_known_on(con, found.mapping),
+                    scratch=copies,
+                )
+            else:
+                catalogue = read_promotions(
+                    con,
+                    found.path,
+                    key,
+                    found.mapping,
+                    into=self.staged,
+                    by_location=self.settings.shop.by_location,
+                    scratch=copies,
+                )
+            days = (catalogue.first_known_on, catalogue.last_known_on)
+            read = _Read(catalogue.lines, catalogue.rows, catalogue.unreadable, (None, None), days)
+        for copy in copies.iterdir():
+            copy.unlink()
+        return read
 
     def publish(self) -> dict[str, int]:
         """Move all parts into the lake, the rows of `raw_files` last; returns the rows added by table."""
-        if not self.entries:
+        if not self.entries and not self.mended:
             return dict.fromkeys(_RAW, 0)
         schema = TABLES["raw_files"].arrow_schema
         with self.staged.connect() as con:
@@ -291,14 +351,27 @@ class _Work:
             self.lake.adopt(self.staged, name)
         return {name: self.rows[name] for name in _RAW[:-1]} | {"raw_files": len(self.entries)}
 
-    def _earlier(self, con: duckdb.DuckDBPyConnection, source: str) -> Sequence[EarlierFile]:
+    def _earlier(
+        self, con: duckdb.DuckDBPyConnection, source: str, lost: LostFile | None = None
+    ) -> Sequence[EarlierFile]:
         """Order files of the source that came before, of earlier runs and of this one."""
         rows = con.execute(
-            "SELECT file_hash, first_ordered_at, last_ordered_at FROM raw_files WHERE source = $1 AND content = 'orders'",
-            [source],
+            """
+            SELECT file_hash, first_ordered_at, last_ordered_at
+            FROM raw_files
+            WHERE source = $1 AND content = 'orders' AND ($2 IS NULL OR (delivered_at, file_name) < ($2, $3))
+            """,
+            [source, lost.delivered_at if lost else None, lost.file_name if lost else None],
         ).fetchall()
+        mended = {one.file_hash for one in self.mended}
         earlier = [
-            EarlierFile(self.lake.part_path("raw_order_lines", {"file_hash": row[0]}, "part"), row[1], row[2])
+            EarlierFile(
+                (self.staged if row[0] in mended else self.lake).part_path(
+                    "raw_order_lines", {"file_hash": row[0]}, "part"
+                ),
+                row[1],
+                row[2],
+            )
             for row in rows
         ]
         for entry in self.entries:

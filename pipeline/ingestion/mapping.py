@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.closed_yaml import Closed, load_yaml
 from pipeline.errors import SettingsError
-from pipeline.settings import SHIPPED_SOURCES, Closed, SourceSettings, TimeZone, load_yaml
+from pipeline.settings import SHIPPED_SOURCES, SourceSettings, TimeZone
 
 Encoding = Literal["utf-8", "utf-16", "gb18030", "latin-1"]
 LineKind = Literal["sale", "cancellation", "return", "adjustment", "write_off", "non_merchandise", "free"]

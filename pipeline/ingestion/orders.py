@@ -102,7 +102,9 @@ def read_orders(
         "CREATE OR REPLACE TEMP TABLE customer_keys AS SELECT customer, customer_hash(customer) AS customer_key "
         "FROM (SELECT DISTINCT customer FROM first_reading WHERE customer IS NOT NULL)"
     )
-    _contest(con, mapping, orders, records, [file.part for file in earlier if file.overlaps(first, last)])
+    # where lines of an earlier file are gone from the lake the run is refused, when all problems are gathered
+    overlapping = [file.part for file in earlier if file.overlaps(first, last) and file.part.exists()]
+    _contest(con, mapping, orders, records, overlapping)
     con.execute("DROP TABLE first_reading")
     into.write(con, "raw_order_lines", {"file_hash": file_hash}, _SQL["raw_order_lines"])
     return _summary(con, into.part_path("raw_order_lines", {"file_hash": file_hash}, "part"), lines + records.rejected)

@@ -105,6 +105,11 @@ class Fitted(Protocol):
         ...
 
     @property
+    def lookback_days(self) -> int:
+        """Days of history up to the night that a panel to forecast from needs; the night counts as one."""
+        ...
+
+    @property
     def dependence(self) -> Dependence:
         """How the days and items of its forecasts move together."""
         ...
@@ -112,6 +117,14 @@ class Fitted(Protocol):
     @property
     def report(self) -> TrainingReport:
         """What its training did."""
+        ...
+
+    @property
+    def validated(self) -> "Fitted | None":
+        """The same as it stood before it learned the last days, of which it can still be asked without having seen them.
+
+        None for one that holds nothing back, and for one that was read from its folder: it is not stored.
+        """
         ...
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
@@ -138,7 +151,15 @@ class Forecaster(Protocol):
         """Name of the forecaster, as in the registry."""
         ...
 
-    def fit(self, panel: Panel, *, folder: Path, compute: Compute, progress: Progress = silent) -> Fitted:
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        folder: Path,
+        compute: Compute,
+        progress: Progress = silent,
+        start: Fitted | None = None,
+    ) -> Fitted:
         """Fit on all history of the panel.
 
         Args:
@@ -146,11 +167,14 @@ class Forecaster(Protocol):
             folder: explicit folder for checkpoints; a training that was killed resumes from it.
             compute: what it may use of the machine.
             progress: told how far it is.
+            start: a fitted forecaster of the same kind to go on from, where training from nothing costs something;
+                forecasters that are fitted in a moment leave it aside.
 
         Returns:
             A new fitted forecaster.
 
         Raises:
             HistoryError: too little history to fit.
+            ModelError: `start` is of another kind, or has seen all days of the panel.
         """
         ...

@@ -119,22 +119,27 @@ class HurdleLogNormal:
         """
         no_sale = torch.sigmoid(-self.hurdle).unsqueeze(-1)
         levels = levels.to(no_sale)
-        given_sale = ((levels - no_sale) / (1 - no_sale)).clamp(1e-6, 1 - 1e-6)
+        sold = (levels > no_sale).nonzero(as_tuple=True)
+        # most days of most items sell nothing at most levels: only the others are searched for
+        *day, _ = sold
+        given_sale = ((levels - no_sale) / (1 - no_sale))[sold].clamp(1e-6, 1 - 1e-6)
+        (first_mu, second_mu), (first_sigma, second_sigma) = (
+            [part[(*day, component)] for component in (0, 1)] for part in (self.mu, self.sigma)
+        )
         score = torch.special.ndtri(given_sale)
         # the mixture's quantile lies between those of its components
-        first = self.mu[..., :1] + self.sigma[..., :1] * score
-        second = self.mu[..., 1:] + self.sigma[..., 1:] * score
+        first, second = first_mu + first_sigma * score, second_mu + second_sigma * score
         low, high = torch.minimum(first, second), torch.maximum(first, second)
-        weight = torch.sigmoid(self.weight).unsqueeze(-1)
+        weight = torch.sigmoid(self.weight)[tuple(day)]
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
-            reached = weight * torch.special.ndtr((middle - self.mu[..., :1]) / self.sigma[..., :1])
-            reached = reached + (1 - weight) * torch.special.ndtr((middle - self.mu[..., 1:]) / self.sigma[..., 1:])
+            reached = weight * torch.special.ndtr((middle - first_mu) / first_sigma)
+            reached += (1 - weight) * torch.special.ndtr((middle - second_mu) / second_sigma)
             above = reached >= given_sale
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        units = torch.exp(high) * self.scale.unsqueeze(-1)
-        value = torch.ceil(units - 0.5).clamp(min=1.0) if whole else torch.where(units > 1.5, units, 1.0)
-        value = torch.where(levels <= no_sale, torch.zeros_like(value), value)
+        units = torch.exp(high) * self.scale.expand(self.hurdle.shape)[tuple(day)]
+        value = no_sale.new_zeros((*self.hurdle.shape, len(levels)))
+        value[sold] = torch.ceil(units - 0.5).clamp(min=1.0) if whole else torch.where(units > 1.5, units, 1.0)
         return torch.cummax(value, -1).values
 
     def normal_scores(self, units: Tensor, uniform: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ answers with a distribution of units per day. Stored as `model.safetensors` and 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HistoryError, ModelError
-from pipeline.models.base import Array, Compute, Dependence, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES, TrainingSettings
@@ -31,11 +32,15 @@ GRID_LEVELS: tuple[float, ...] = (
     0.005, 0.01, 0.025, *(round(0.025 * k, 3) for k in range(2, 39)), 0.975, 0.985, 0.99, 0.995,
 )  # fmt: skip
 """Levels of the finer grid that sample paths are drawn from."""
+_IN_GRID = [GRID_LEVELS.index(level) for level in QUANTILES]
+"""Places of the contract's levels in the grid: its whole units are those of the grid, rounded."""
 
 _ROWS_AT_ONCE = 256
 """Rows forecast at once, the last ones repeated to fill up: matrix kernels choose their order of summing by the shape, so
 only equal shapes give equal bytes for the same row in any slice."""
 _SCALER_WINDOWS = 8192
+_DEPENDENCE_DAYS = 28
+"""Days held back below which an update keeps the dependence of its start: a week says nothing of how days move together."""
 
 
 @dataclass(frozen=True)
@@ -50,39 +55,61 @@ class Lstm:
     settings: TrainingSettings
     name: str = NAME
 
-    def fit(self, panel: Panel, *, folder: Path, compute: Compute, progress: Progress = silent) -> "FittedLstm":
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        folder: Path,
+        compute: Compute,
+        progress: Progress = silent,
+        start: Fitted | None = None,
+    ) -> "FittedLstm":
         """Train on all history of the panel; see `pipeline.models.base.Forecaster`.
+
+        With `start` its weights are trained on, for a few steps: sizes, features and scalers stay those of `start`.
 
         Raises:
             HistoryError: less history than `training.min_history_days`, or nothing sold.
-            ModelError: the training diverged.
+            ModelError: the training diverged; or `start` is no LSTM, has seen all days of the panel, or reads text
+                vectors of another size.
         """
         import torch
 
-        from pipeline.models.lstm_checkpoint import fingerprint
+        from pipeline.models.lstm_checkpoint import fingerprint, weights_hash
         from pipeline.models.lstm_features import Windows
         from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
-        from pipeline.models.lstm_schedule import torch_threads
+        from pipeline.models.lstm_schedule import Course, torch_threads
         from pipeline.models.lstm_training import Training
 
         require_history(panel, self.settings)
         device = _available(compute.device)
+        unseen = 0
+        if start is None:
+            course = Course.full(self.settings, panel.history, panel.horizon)
+        else:
+            start, unseen = _start(start, panel)
+            course = Course.update(self.settings, panel.history, panel.horizon, unseen)
         with torch_threads(compute.threads):
-            spec = self._spec(panel)
+            spec = start.spec if start else self._spec(panel)
             windows = Windows(panel, spec, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            network = Seq2Seq(NetworkSizes.of(spec, self.settings.hidden)).to(device)
+            network = Seq2Seq(start.network.sizes if start else NetworkSizes.of(spec, self.settings.hidden)).to(device)
         shaping = self.settings.model_dump(mode="json") | {
             "device": device,
             "mixed_precision": compute.mixed_precision,
             "format": FORMAT,
+            "course": asdict(course),
         }
+        if start:
+            network.load_state_dict(start.network.state_dict())
+            shaping["start"] = weights_hash(start.network)
         training = Training(
             network,
             windows,
             self.settings,
             replace(compute, device=device),
+            course,
             folder=folder,
             mark=fingerprint(panel, shaping),
             progress=progress,
@@ -99,11 +126,19 @@ class Lstm:
             "recoveries": state.recoveries,
             "year_ago": spec.year_ago,
             "calendar_features": len(spec.calendar_names),
+            "unseen_days": unseen if start else panel.history,
+            "budget": state.budget,
             **{f"steps_{phase}": steps for phase, steps in state.steps.items()},
         }
         report = TrainingReport(parameters, state.curves, state.curve_steps, state.seconds, state.stopped)
         trained_on = {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
-        return FittedLstm(network.to("cpu").eval(), spec, Dependence(**state.dependence), report, trained_on, compute)
+        dependence = Dependence(**state.dependence)
+        if start and training.validation_days < _DEPENDENCE_DAYS:
+            dependence = start.dependence
+        fitted = FittedLstm(network.to("cpu").eval(), spec, dependence, report, trained_on, compute)
+        held_back = Seq2Seq(network.sizes)
+        held_back.load_state_dict(training.best)
+        return replace(fitted, validated=replace(fitted, network=held_back.eval()))
 
     def clear(self, folder: Path) -> None:
         """Remove the checkpoint of a training whose result is stored elsewhere."""
@@ -131,6 +166,12 @@ class Lstm:
         return replace(spec, levels=StandardScaler.fit(raw))
 
 
+LOOKBACK_DAYS = 730
+"""Days of history that a forecast reads. The longest window is the 56 days up to a year ago, 420 days; the longest level
+is of 400 days, and age counts to 182. The rest is for items sold once a year: their first sale, from which averages
+count, is that of the season before the last."""
+
+
 @dataclass(frozen=True)
 class FittedLstm:
     """A trained network, ready for any panel of the shop."""
@@ -142,6 +183,8 @@ class FittedLstm:
     trained_on: Mapping[str, str]
     compute: Compute = field(default_factory=Compute)
     name: str = NAME
+    lookback_days: int = LOOKBACK_DAYS
+    validated: "FittedLstm | None" = None
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Forecast `horizon` days after the panel's night; see `pipeline.models.base.Fitted`.
@@ -188,13 +231,14 @@ class FittedLstm:
             likelihood = network(batch).double()
             # nothing is sold while the shop is closed: training never asked the network about such days
             mean = likelihood.mean().float() * batch.open
-            quantiles = likelihood.quantiles(_levels(QUANTILES, device)).float() * batch.open.unsqueeze(-1)
-            fine = None
-            if grid:
-                fine = likelihood.quantiles(_levels(GRID_LEVELS, device), whole=False).float() * batch.open.unsqueeze(
-                    -1
-                )
-            return mean.cpu().numpy(), quantiles.cpu().numpy(), None if fine is None else fine.cpu().numpy()
+            open_days = batch.open.unsqueeze(-1)
+            if not grid:
+                quantiles = likelihood.quantiles(_levels(QUANTILES, device)).float() * open_days
+                return mean.cpu().numpy(), quantiles.cpu().numpy(), None
+            fine = likelihood.quantiles(_levels(GRID_LEVELS, device), whole=False)
+            quantiles = torch.ceil(fine[..., _IN_GRID] - 0.5).clamp(min=0.0).float() * open_days
+            fine = fine.float() * open_days
+            return mean.cpu().numpy(), quantiles.cpu().numpy(), fine.cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and everything else (JSON)."""
@@ -272,6 +316,17 @@ def require_history(panel: Panel, settings: TrainingSettings) -> None:
         )
     if not (panel.units > 0).any():
         raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train the LSTM on")
+
+
+def _start(start: Fitted, panel: Panel) -> tuple["FittedLstm", int]:
+    """What an update starts from, and how many days of the panel it has not seen."""
+    if not isinstance(start, FittedLstm):
+        raise ModelError(f"an LSTM cannot go on from a {start.name!r}; train a new one")
+    seen = date.fromisoformat(start.trained_on["as_of"])
+    unseen = min((panel.as_of - seen).days, panel.history)
+    if unseen < 1:
+        raise ModelError(f"the LSTM to go on from was trained as of {seen} and has seen all days up to {panel.as_of}")
+    return start, unseen
 
 
 def _available(device: str) -> str:

@@ -28,6 +28,7 @@ class TrainingState:
         phase: pretrain, validate, refit or done.
         step: steps done in the phase.
         steps: steps planned per phase, fixed once at the start.
+        budget: what decided them: steps, or seconds where the machine was too slow or the wall-clock ended a phase.
         score: best validation score so far.
         best_step: its step.
         stale: validations since.
@@ -42,6 +43,7 @@ class TrainingState:
     phase: str = "pretrain"
     step: int = 0
     steps: dict[str, int] = field(default_factory=dict)
+    budget: str = "steps"
     score: float = float("inf")
     best_step: int = 0
     stale: int = 0
@@ -56,6 +58,14 @@ class TrainingState:
 def fingerprint(panel: Panel, settings: dict[str, Any]) -> str:
     """Hash of all that shapes a training."""
     return hashlib.sha256(json.dumps([panel.fingerprint(), settings], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def weights_hash(network: torch.nn.Module) -> str:
+    """Hash of a network's weights (32 hex digits)."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def write_checkpoint(

@@ -1,7 +1,7 @@
 """The rules of a training: how many steps, which windows, which rate, how much validates, what moves together."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,19 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.models.base import Dependence
+from pipeline.settings import TrainingSettings
+
+PHASES = ("pretrain", "validate", "refit")
 
 _WARM_UP = 0.15
 _FIRST_NIGHT = 27
 _LAST_TARGETS = 7
+_REFIT_SHARE = 0.35
+_REFIT_RATE = 0.5
+_UPDATE_RATE = 0.3
+_UPDATE_REFIT_SHARE = 0.5
+_FRESH_DAYS = 28
+"""A window is fresh when one of its first days ahead is new: with all 91, a quarter of a year of nights would be."""
 
 
 def steps_for(history: int, max_steps: int) -> int:
@@ -26,6 +35,64 @@ def steps_for(history: int, max_steps: int) -> int:
     """
     steps = np.interp(history, [120, 365, 511, 1095], [250, 450, 1500, 3000])
     return int(min(round(float(steps)), max_steps))
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one training does: a new network, or an update of one that has seen all days but the last.
+
+    Attributes:
+        steps: most steps of each phase.
+        rate: peak of the one-cycle schedule of each phase.
+        validation_days: days held back in the first phases.
+        new_from: column of the first day that the start of an update has not seen; None for a new network.
+        replay_share: share of an update's windows that is drawn from all nights.
+    """
+
+    steps: Mapping[str, int]
+    rate: Mapping[str, float]
+    validation_days: int
+    new_from: int | None = None
+    replay_share: float = 1.0
+
+    @classmethod
+    def full(cls, settings: TrainingSettings, history: int, horizon: int) -> "Course":
+        """A new network: pretraining, as many steps as the history can bear, and the last days learned at the end."""
+        steps, rate = steps_for(history, settings.max_steps), settings.learning_rate
+        return cls(
+            {"pretrain": settings.pretrain_steps, "validate": steps, "refit": round(_REFIT_SHARE * steps)},
+            {"pretrain": rate, "validate": rate, "refit": _REFIT_RATE * rate},
+            validation_days(history, settings.validation_days, horizon),
+        )
+
+    @classmethod
+    def update(cls, settings: TrainingSettings, history: int, horizon: int, unseen: int) -> "Course":
+        """An update: few steps at a low rate, validated on the days that the start has not seen, then learning them too.
+
+        Args:
+            settings: steps, rates and the share of replay.
+            history: days of history.
+            horizon: days ahead.
+            unseen: days of history that the start has not seen.
+        """
+        rate = _UPDATE_RATE * settings.learning_rate
+        refit = max(1, round(_UPDATE_REFIT_SHARE * settings.update_steps))
+        return cls(
+            {"pretrain": 0, "validate": settings.update_steps - refit, "refit": refit},
+            {"pretrain": 0.0, "validate": rate, "refit": rate},
+            min(unseen, validation_days(history, settings.validation_days, horizon)),
+            new_from=history - unseen,
+            replay_share=settings.replay_share,
+        )
+
+    def fresh_from(self, known_days: int) -> int:
+        """Column of the first night of an update's fresh windows, with so many days known.
+
+        Their first targets reach into the days that the start has not seen. While those are held back, the days before
+        them stand in their place: the phase then rehearses on older days what the refit does with the new ones.
+        """
+        new = min(self.new_from or 0, known_days - self.validation_days)
+        return max(0, new - _FRESH_DAYS)
 
 
 @dataclass(frozen=True)
@@ -47,11 +114,11 @@ class Sampler:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of(cls, units: Tensor, first_sold: Tensor, known_days: int) -> "Sampler":
-        """Sampler of windows whose night and first targets lie in the first `known_days`."""
+    def of(cls, units: Tensor, first_sold: Tensor, known_days: int, from_night: int = 0) -> "Sampler":
+        """Sampler of windows whose night and first targets lie in the first `known_days`, none before `from_night`."""
         start = first_sold.cpu().numpy()
         last = known_days - 1 - min(_LAST_TARGETS, known_days // 4)
-        first = np.minimum(np.maximum(start + 6, min(_FIRST_NIGHT, known_days // 2)), last)
+        first = np.minimum(np.maximum(start + 6, max(min(_FIRST_NIGHT, known_days // 2), from_night)), last)
         rows = np.flatnonzero(start < last)
         if not len(rows):
             raise ModelError("no series has enough days to train on: every item was first sold in the last week")

@@ -1,8 +1,11 @@
 """How the LSTM is trained: pretrain the encoder, train while validating on the last days, then learn those days too.
 
+An update goes the same way from the weights of an older network, with its own course (`lstm_schedule.Course`).
+
 Everything random of a step comes from (seed, phase, step), so a training that resumes from a checkpoint ends in the
-same weights as one that was never killed. Budgets become a number of steps once, at the start: a slow machine trains
-fewer steps, and the number it chose stands in the report.
+same weights as one that was never killed. Seconds become a number of steps once, at the start, and stand in the
+checkpoint before the first step: where they do not bind, no clock has any say in the weights; where they do, the report
+says so (`budget`).
 """
 
 import math
@@ -22,22 +25,12 @@ from pipeline.models.distribution import HurdleLogNormal
 from pipeline.models.lstm_checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
 from pipeline.models.lstm_features import Windows
 from pipeline.models.lstm_network import PRETRAIN_DAYS, Seq2Seq
-from pipeline.models.lstm_schedule import (
-    Sampler,
-    dependence_of,
-    one_cycle,
-    steps_for,
-    torch_threads,
-    validation_days,
-)
+from pipeline.models.lstm_schedule import PHASES, Course, Sampler, dependence_of, one_cycle, torch_threads
 from pipeline.settings import QUANTILES, TrainingSettings
 
-PHASES = ("pretrain", "validate", "refit")
 CHECKPOINT_SECONDS = 15.0
 
 _VALIDATIONS = 8
-_REFIT_SHARE = 0.35
-_REFIT_RATE = 0.5
 _CLAMP = 20.0
 _CLAMP_ORDERS = 6.0
 _MAX_RECOVERIES = 2
@@ -53,6 +46,7 @@ class Training:
         windows: Windows,
         settings: TrainingSettings,
         compute: Compute,
+        course: Course,
         *,
         folder: Path,
         mark: str,
@@ -61,27 +55,30 @@ class Training:
         """Set up a training.
 
         Args:
-            network: the network, initialised from the seed.
+            network: the network, initialised from the seed or with the weights to go on from.
             windows: the panel as windows.
-            settings: steps, seconds, rates.
+            settings: seconds, batches, patience, seed.
             compute: device, threads, precision.
+            course: steps and rates, and which windows.
             folder: folder of the checkpoint.
             mark: fingerprint of data and settings.
             progress: told how far it is.
         """
         self.network, self.windows, self.settings, self.compute = network, windows, settings, compute
-        self.folder, self.mark, self.progress = folder, mark, progress
+        self.course, self.folder, self.mark, self.progress = course, folder, mark, progress
         self.horizon = windows.ahead
-        self.validation_days = validation_days(windows.days, settings.validation_days, self.horizon)
+        self.validation_days = course.validation_days
         self.known = {
             "pretrain": windows.days - self.validation_days,
             "validate": windows.days - self.validation_days,
             "refit": windows.days,
         }
         self.state = TrainingState()
+        # weights of the best validation; kept to the end, for they have not seen the days held back
         self.best: dict[str, Tensor] = {}
+        self._initial = self._weights()
         self.optimizer = self._new_optimizer()
-        self._samplers: dict[int, Sampler] = {}
+        self._samplers: dict[tuple[int, int], Sampler] = {}
         self._started = time.monotonic()
 
     def run(self) -> TrainingState:
@@ -111,8 +108,9 @@ class Training:
     def _resume_or_plan(self) -> None:
         found = read_checkpoint(self.folder, self.mark)
         if found is None:
-            self.state.steps = self._plan()
+            self._plan()
             self.state.curves = {"validation_wql": [], "training_loss": []}
+            self._write()
             return
         self.state, tensors = found
         weights = {name: value for name, value in tensors.items() if not name.startswith(("optimizer/", "best/"))}
@@ -130,46 +128,53 @@ class Training:
         tensors = dict(self.network.state_dict()) | {f"best/{name}": value for name, value in self.best.items()}
         write_checkpoint(self.folder, self.state, tensors, self.optimizer, self.mark)
 
-    def _plan(self) -> dict[str, int]:
-        """Steps per phase: what the history can bear, cut to what the seconds allow."""
-        fine_tuning = steps_for(self.windows.days, self.settings.max_steps)
-        plan = {
-            "pretrain": self.settings.pretrain_steps,
-            "validate": fine_tuning,
-            "refit": round(_REFIT_SHARE * fine_tuning),
-        }
+    def _plan(self) -> None:
+        """Steps per phase: those of the course, cut to what the seconds allow."""
+        plan = dict(self.course.steps)
         needed = self._seconds_per_step() * sum(plan.values())
         allowed = 0.85 * self.settings.max_seconds
         if needed > allowed:
             plan = {phase: max(1, int(steps * allowed / needed)) if steps else 0 for phase, steps in plan.items()}
-        return plan
+            self.state.budget = "seconds"
+        self.state.steps = plan
 
     def _seconds_per_step(self) -> float:
         """Median of a few steps on the untrained network, whose weights are then put back."""
-        before = {name: value.clone() for name, value in self.network.state_dict().items()}
         took = []
         for step in range(6):
             start = time.monotonic()
             self._train_step("validate", step, 0.0)
             took.append(time.monotonic() - start)
-        self.network.load_state_dict(before)
+        self.network.load_state_dict(self._initial)
         self.optimizer = self._new_optimizer()
         return float(np.median(took[2:]))
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def _step(self, phase: str) -> None:
         state = self.state
         if state.step == 0:
             self.optimizer = self._new_optimizer()
-        peak = self.settings.learning_rate * 0.3**state.recoveries * (_REFIT_RATE if phase == "refit" else 1.0)
-        rate = one_cycle(state.step, state.steps[phase], peak)
+        rate = one_cycle(state.step, state.steps[phase], self.course.rate[phase] * 0.3**state.recoveries)
+        # an update may find nothing better than where it starts from
+        untouched = self._weights() if phase == "validate" and state.step == 0 and self._is_update else None
+        score = self._validation_score() if untouched is not None else 0.0
         loss = self._train_step(phase, state.step, rate)
         if not math.isfinite(loss):
             self._recover(phase, loss)
             return
+        if untouched is not None:
+            self._note(0, score, loss)
+            state.score, self.best = score, untouched
         state.step += 1
         if phase == "validate" and (state.step % self._every() == 0 or state.step == state.steps[phase]):
             self._validate(loss)
         self.progress(f"train, {phase}", state.step, state.steps[phase])
+
+    @property
+    def _is_update(self) -> bool:
+        return self.course.new_from is not None
 
     def _every(self) -> int:
         return max(1, self.state.steps["validate"] // _VALIDATIONS)
@@ -177,26 +182,28 @@ class Training:
     def _validate(self, loss: float) -> None:
         state = self.state
         score = self._validation_score()
-        state.curves["validation_wql"].append(score)
-        state.curves["training_loss"].append(loss)
-        state.curve_steps.append(state.step)
+        self._note(state.step, score, loss)
         if score < state.score:
             state.score, state.best_step, state.stale = score, state.step, 0
-            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+            self.best = self._weights()
         else:
             state.stale += 1
             if state.stale >= self.settings.patience:
                 state.stopped = "early stopping"
                 self._next_phase()
 
+    def _note(self, step: int, score: float, loss: float) -> None:
+        self.state.curves["validation_wql"].append(score)
+        self.state.curves["training_loss"].append(loss)
+        self.state.curve_steps.append(step)
+
     def _next_phase(self) -> None:
         """Go on to the next phase; the best weights of the validation are where the refit starts."""
         state = self.state
         if state.phase == "validate":
-            if self.best:
-                self.network.load_state_dict(self.best)
+            self.best = self.best or self._weights()
+            self.network.load_state_dict(self.best)
             state.dependence = self._dependence()
-            self.best = {}
         following = dict(zip(PHASES, (*PHASES[1:], "done"), strict=True))
         state.phase, state.step = following[state.phase], 0
         if state.phase == "done" and not state.stopped:
@@ -207,7 +214,7 @@ class Training:
         if self.state.phase in {"pretrain", "validate"}:
             self.state.phase = "validate"
             self._next_phase()
-        self.state.phase, self.state.stopped = "done", "seconds"
+        self.state.phase, self.state.stopped, self.state.budget = "done", "seconds", "seconds"
 
     def _recover(self, phase: str, loss: float) -> None:
         """Go back to the best weights so far with a smaller rate; twice at most."""
@@ -219,8 +226,8 @@ class Training:
                 f"{_MAX_RECOVERIES} restarts with a smaller rate; lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g}) in almanac.yaml, or look for impossible units or prices"
             )
-        if self.best:
-            self.network.load_state_dict(self.best)
+        if self.best or self._is_update:
+            self.network.load_state_dict(self.best or self._initial)
         else:
             torch.manual_seed(self.settings.seed + state.recoveries)
             self.network.load_state_dict(Seq2Seq(self.network.sizes).state_dict())
@@ -229,7 +236,9 @@ class Training:
 
     def _train_step(self, phase: str, step: int, rate: float) -> float:
         known = self.known[phase]
-        generator = np.random.default_rng([self.settings.seed, PHASES.index(phase), step])
+        # each update draws other windows than the one before it
+        salt = [self.windows.days] if self._is_update else []
+        generator = np.random.default_rng([self.settings.seed, PHASES.index(phase), step, *salt])
         torch.manual_seed(int(generator.integers(2**31)))
         rows, nights = self._draw(known, generator)
         # half of the steps decode a third of the horizon: cheaper, and the near days count most
@@ -254,11 +263,19 @@ class Training:
         return value
 
     def _draw(self, known: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        if known not in self._samplers:
-            self._samplers[known] = Sampler.of(self.windows.units, self.windows.first_sold, known)
-        rows, nights = self._samplers[known].draw(generator, self.settings.batch_size)
+        rows, nights = self._sampler(known).draw(generator, self.settings.batch_size)
+        if self._is_update:
+            fresh = self.settings.batch_size - round(self.course.replay_share * self.settings.batch_size)
+            newest = self._sampler(known, self.course.fresh_from(known)).draw(generator, fresh)
+            rows, nights = (np.concatenate([new, old[fresh:]]) for new, old in zip(newest, (rows, nights), strict=True))
         device = self.compute.device
         return torch.as_tensor(rows, device=device), torch.as_tensor(nights, device=device)
+
+    def _sampler(self, known: int, from_night: int = 0) -> Sampler:
+        at = (known, from_night)
+        if at not in self._samplers:
+            self._samplers[at] = Sampler.of(self.windows.units, self.windows.first_sold, known, from_night)
+        return self._samplers[at]
 
     def _loss(self, rows: Tensor, nights: Tensor, horizon: int, known: int) -> Tensor:
         """Negative log-likelihood of hurdle and units, weighted by the root of the scale."""
@@ -269,7 +286,7 @@ class Training:
         cap = torch.maximum(_CLAMP * batch.scale, _CLAMP_ORDERS * torch.exp(batch.base_mu) * batch.scale)
         capped = torch.where(units > 0, torch.minimum(units, cap).clamp(min=1.0), units)
         hurdle, given_sale = likelihood.log_likelihood(capped)
-        undo = torch.as_tensor(self._samplers[known].weight, device=rows.device)[rows].unsqueeze(1)
+        undo = torch.as_tensor(self._sampler(known).weight, device=rows.device)[rows].unsqueeze(1)
         weight = torch.sqrt(batch.scale) * undo.float()
         weight = weight / weight.mean() * counts
         loss: Tensor = -((hurdle + given_sale) * weight).sum() / counts.sum().clamp(min=1)

@@ -90,6 +90,25 @@ class Panel:
                 digest.update(json.dumps([field.name, plain], default=str).encode())
         return digest.hexdigest()[:32]
 
+    def until(self, days: int) -> "Panel":
+        """The panel cut to its first days of history: what came after becomes the days ahead, its demand unknown.
+
+        Items, texts, closed days and prices of the past are those that the panel's own night knew, so this sets models
+        side by side on the same days; what a night could know, only the as-of view of that night says.
+
+        Args:
+            days: days of history to keep, at least 1.
+        """
+        price = self.price.copy()
+        price[:, days:] = price[:, days - 1 : days]
+        return replace(
+            self,
+            units=self.units[:, :days],
+            units_winsorised=self.units_winsorised[:, :days],
+            price=price,
+            first_sold=np.minimum(self.first_sold, days),
+        )
+
     def rows(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Panel":
         """The panel of some of the series."""
         return replace(

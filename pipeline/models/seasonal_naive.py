@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HistoryError, ModelError
-from pipeline.models.base import Array, Compute, Dependence, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES
@@ -22,6 +22,8 @@ from pipeline.settings import QUANTILES
 SEASON = 7
 RESIDUAL_WEEKS = 52
 """Weeks of residuals behind the quantiles: a year, so that one season does not speak for all."""
+LOOKBACK_DAYS = SEASON * RESIDUAL_WEEKS + 366
+"""Days of history that a forecast reads: those of the residuals, and the longest horizon before them."""
 MIN_RESIDUALS = 8
 """Below this many residuals of the weekday itself, those of all weekdays are used."""
 GRID_LEVELS: tuple[float, ...] = (0.01, 0.025, *(round(0.05 * k, 2) for k in range(1, 20)), 0.975, 0.99)
@@ -42,6 +44,7 @@ class SeasonalNaive:
         folder: Path,  # noqa: ARG002 - nothing to resume from
         compute: Compute,  # noqa: ARG002 - one pass over an array
         progress: Progress = silent,
+        start: Fitted | None = None,  # noqa: ARG002 - fitted anew in a moment
     ) -> "FittedSeasonalNaive":
         """Check that there is a week to repeat; all else happens per panel, in `forecast`.
 
@@ -61,8 +64,13 @@ class FittedSeasonalNaive:
 
     fitted_on: str
     name: str = "seasonal_naive"
+    lookback_days: int = LOOKBACK_DAYS
     dependence: Dependence = field(default_factory=Dependence)
     report: TrainingReport = field(default_factory=TrainingReport)
+
+    @property
+    def validated(self) -> None:
+        """Nothing is held back."""
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Repeat the last week of each series; see `pipeline.models.base.Fitted`."""

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.base import Array, Compute, Dependence, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import whole_units
 from pipeline.models.seasonal_naive import (
@@ -63,6 +63,7 @@ class Statistical:
         folder: Path,  # noqa: ARG002 - nothing to resume from
         compute: Compute,
         progress: Progress = silent,
+        start: Fitted | None = None,  # noqa: ARG002 - fitted anew in a moment
     ) -> "FittedStatistical":
         """Take note of how many processes may be used; the parameters are estimated in `forecast`.
 
@@ -86,8 +87,13 @@ class FittedStatistical:
     name: Kind
     fitted_on: str
     processes: int = 1
+    lookback_days: int = MAX_DAYS
     dependence: Dependence = field(default_factory=Dependence)
     report: TrainingReport = field(default_factory=TrainingReport)
+
+    @property
+    def validated(self) -> None:
+        """Nothing is held back."""
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Estimate and forecast every series; see `pipeline.models.base.Fitted`."""

@@ -1,6 +1,6 @@
 """Comments of the published file: every table, view, macro and column says what it is.
 
-Tables take theirs from `pipeline/tables`. Views and macros have them in `views.sql`, beside their SQL; a view's column that is
+Tables take theirs from `pipeline/tables`. Views and macros have theirs beside their SQL (`views.sql` …); a view's column that is
 taken over from a table keeps the table's meaning without saying it twice.
 """
 
@@ -9,16 +9,17 @@ import duckdb
 from pipeline.ingestion.mapping import sql_text
 from pipeline.tables import TABLES
 
-_TAKEN_FROM = ("forecasts", "forecast_totals", "items", "demand_daily")
+_TAKEN_FROM = ("forecasts", "forecast_totals", "vintages", "items", "demand_daily")
 
 
 def add_comments(con: duckdb.DuckDBPyConnection, tables: tuple[str, ...]) -> None:
     """Comment the tables of the current database, and those columns of its views that have no comment yet."""
     for name in tables:
         con.execute(f'COMMENT ON TABLE "{name}" IS {sql_text(TABLES[name].meaning)}')
-        for column in TABLES[name].columns:
+        for column in TABLES[name].published_columns:
             con.execute(f'COMMENT ON COLUMN "{name}"."{column.name}" IS {sql_text(column.meaning)}')
-    meanings = {column.name: column.meaning for table in reversed(_TAKEN_FROM) for column in TABLES[table].columns}
+    taken = [column for table in reversed(_TAKEN_FROM) for column in TABLES[table].published_columns]
+    meanings = {column.name: column.meaning for column in taken}
     for view, column in con.execute(
         "SELECT table_name, column_name FROM duckdb_columns() "
         "WHERE database_name = current_database() AND NOT internal AND comment IS NULL "

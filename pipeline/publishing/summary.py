@@ -45,14 +45,15 @@ def print_night(home: Path, night: date) -> None:
     print(f"Dagster, MLflow   {program()} ui --home {home}")
 
 
-def print_backfill(home: Path, made: Sequence[date], kept: Sequence[date], seconds: float) -> None:
+def print_backfill(home: Path, made: Sequence[date], kept: Sequence[date], seconds: float, plot: Path) -> None:
     """Print what a backfill did, and how to ask what its nights said."""
     stood = f", {len(kept)} stood already" if kept else ""
     print(f"{len(made)} nights made in {seconds:,.0f} s{stood}.")
     first, last = min([*made, *kept]), max([*made, *kept])
-    expected = f"SELECT * FROM season_vintages(DATE '{last}', DATE '{last}' + 27)"
-    print(f'What did each say?  {program()} sql --home {home} "{expected}"')
-    print(f"Still the same?     {program()} verify --home {home} --as-of {first}")
+    expected = f"SELECT * FROM season_vintages(DATE '{last}' - 27, DATE '{last}')"
+    print(f'What each said   {program()} sql --home {home} "{expected}"')
+    print(f"In a plot        {plot}")
+    print(f"Still the same?  {program()} verify --home {home} --as-of {first}")
 
 
 def _tell_who_won(scores: Answer) -> None:

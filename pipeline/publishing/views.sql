@@ -1,4 +1,4 @@
--- Views and macros of the published file, each with its comments. Columns that a view takes over from a table keep the
+-- Views and macros of what is forecast, each with its comments; `as_known.sql` and `seasons.sql` have those of what came. Columns that a view takes over from a table keep the
 -- table's meaning (see comments.py); what is new in a view is explained here.
 -- Written in the SQL of DuckDB 1.4, which must be able to open the file.
 
@@ -14,10 +14,10 @@ LEFT JOIN items ON items.item_id = forecasts.item_id
 WHERE
     forecasts.as_of = (SELECT max(as_of) FROM forecasts)
     AND forecasts.model_version = (
-        SELECT arg_max(model_version, made_at) FROM forecasts WHERE as_of = (SELECT max(as_of) FROM forecasts)
+        SELECT model_version FROM vintages WHERE is_current AND as_of = (SELECT max(as_of) FROM forecasts)
     );
 COMMENT ON VIEW forecast_latest IS
-'Daily forecasts of the newest night, by the version that forecast last on it. One row per item, location and day.';
+'Daily forecasts of the newest night, its current vintage. One row per item, location and day.';
 
 -- grain: level × id × location × period_start
 CREATE VIEW forecast_totals_latest AS
@@ -26,9 +26,7 @@ FROM forecast_totals
 WHERE
     as_of = (SELECT max(as_of) FROM forecast_totals)
     AND model_version = (
-        SELECT arg_max(model_version, made_at)
-        FROM forecast_totals
-        WHERE as_of = (SELECT max(as_of) FROM forecast_totals)
+        SELECT model_version FROM vintages WHERE is_current AND as_of = (SELECT max(as_of) FROM forecast_totals)
     );
 COMMENT ON VIEW forecast_totals_latest IS
 'Forecasts of sums of the newest night: items by week, month and season ahead; categories, locations and the whole shop
@@ -52,67 +50,13 @@ COMMENT ON VIEW forecast_weekly IS
 COMMENT ON COLUMN forecast_weekly.week_start IS 'first day of the week within the horizon (Monday, but for the first)';
 COMMENT ON COLUMN forecast_weekly.week_end IS 'last day of the week within the horizon, included';
 
--- grain: item × location × target_date × as_of × model_version, days that have come
-CREATE VIEW forecast_vs_actual AS
-SELECT
-    forecasts.* EXCLUDE (made_at, data_snapshot),
-    coalesce(demand_daily.units, 0)::DOUBLE AS actual,
-    forecasts.mean - coalesce(demand_daily.units, 0) AS error
-FROM forecasts
-LEFT JOIN demand_daily
-    ON
-        demand_daily.item_id = forecasts.item_id
-        AND demand_daily.location = forecasts.location
-        AND demand_daily.day = forecasts.target_date
-WHERE forecasts.target_date <= (SELECT max(day) FROM shop_days);
-COMMENT ON VIEW forecast_vs_actual IS
-'Every published forecast of a day that has come, beside what came. One row per item, location, day, night and version.';
-COMMENT ON COLUMN forecast_vs_actual.actual IS 'units that came, as known on the published night';
-COMMENT ON COLUMN forecast_vs_actual.error IS 'expected units less actual units';
-
-CREATE MACRO pinball_loss(quantile, level, actual) AS
-greatest(level * (actual - quantile), (level - 1) * (actual - quantile));
-COMMENT ON MACRO pinball_loss IS 'Pinball (quantile) loss of a quantile at a level between 0 and 1 against what came.';
-
--- grain: as_of × model_version × lead
-CREATE VIEW forecast_accuracy AS
-SELECT
-    as_of,
-    model_version,
-    CASE
-        WHEN horizon_days <= 7 THEN '001-007'
-        WHEN horizon_days <= 28 THEN '008-028'
-        WHEN horizon_days <= 56 THEN '029-056'
-        ELSE '057-'
-    END AS lead_days,
-    count(*) AS forecasts,
-    sum(actual) AS actual,
-    sum(abs(error)) / nullif(sum(actual), 0) AS wape,
-    sum(error) / nullif(sum(actual), 0) AS bias,
-    2 / 9 * sum(
-        pinball_loss(q10, 0.1, actual) + pinball_loss(q20, 0.2, actual) + pinball_loss(q30, 0.3, actual)
-        + pinball_loss(q40, 0.4, actual) + pinball_loss(q50, 0.5, actual) + pinball_loss(q60, 0.6, actual)
-        + pinball_loss(q70, 0.7, actual) + pinball_loss(q80, 0.8, actual) + pinball_loss(q90, 0.9, actual)
-    ) / nullif(sum(actual), 0) AS wql,
-    avg((actual BETWEEN q05 AND q95)::INTEGER) AS coverage_90
-FROM forecast_vs_actual
-GROUP BY ALL;
-COMMENT ON VIEW forecast_accuracy IS
-'Accuracy of published nights by days ahead, of the days that have come. One row per night, version and lead.';
-COMMENT ON COLUMN forecast_accuracy.lead_days IS 'days after the night, first to last';
-COMMENT ON COLUMN forecast_accuracy.forecasts IS 'item-days that have come';
-COMMENT ON COLUMN forecast_accuracy.actual IS 'units that came';
-COMMENT ON COLUMN forecast_accuracy.wape IS 'sum of absolute errors of the mean by units that came';
-COMMENT ON COLUMN forecast_accuracy.bias IS 'sum of signed errors of the mean by units that came; above 0: too much forecast';
-COMMENT ON COLUMN forecast_accuracy.wql IS 'weighted quantile loss: twice the pinball loss of q10 to q90, averaged, by units';
-COMMENT ON COLUMN forecast_accuracy.coverage_90 IS 'share of item-days between q05 and q95; above 0.9 where most are zero';
-
 -- grain: as_of
 CREATE VIEW forecast_stability AS
 WITH nights AS (
-    SELECT item_id, location, target_date, as_of, arg_max(mean, made_at) AS mean
+    SELECT forecasts.item_id, forecasts.location, forecasts.target_date, forecasts.as_of, forecasts.mean
     FROM forecasts
-    GROUP BY ALL
+    INNER JOIN vintages USING (as_of, model_version)
+    WHERE vintages.is_current
 ),
 changes AS (
     SELECT
@@ -137,13 +81,10 @@ COMMENT ON COLUMN forecast_stability.forecasts IS 'item-days that both nights fo
 COMMENT ON COLUMN forecast_stability.change IS 'sum of absolute changes of the mean by the sum of the means before';
 
 CREATE MACRO forecast_as_of(night) AS TABLE
-WITH vintage AS (
-    SELECT as_of, arg_max(model_version, made_at) AS model_version
-    FROM forecasts
-    WHERE as_of = (SELECT max(as_of) FROM forecasts WHERE as_of <= night::DATE)
-    GROUP BY as_of
-)
-SELECT forecasts.* FROM forecasts INNER JOIN vintage USING (as_of, model_version);
+SELECT forecasts.*
+FROM forecasts
+INNER JOIN vintages USING (as_of, model_version)
+WHERE vintages.is_current AND forecasts.as_of = (SELECT max(as_of) FROM forecasts WHERE as_of <= night::DATE);
 COMMENT ON MACRO TABLE forecast_as_of IS
 'What was forecast on a night: forecast_as_of(DATE ''2017-11-26''). Takes the newest published night up to that day.';
 

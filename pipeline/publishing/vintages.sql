@@ -1,7 +1,7 @@
--- Oldest vintage to publish: the newest night always, older ones while their rows fit.
--- grain: one row; parameters: as_of, max_rows; {table} is lake_forecasts or lake_forecast_totals
+-- Oldest night to publish: the newest always, older ones while their rows fit.
+-- grain: one row; parameter: max_rows; rows is forecast_rows or total_rows
 WITH nights AS (
-    SELECT as_of, count(*) AS rows FROM {table} WHERE as_of <= $as_of::DATE GROUP BY as_of
+    SELECT as_of, sum({rows}) AS rows FROM published.vintages WHERE removed_on IS NULL GROUP BY as_of
 ),
 counted AS (
     SELECT as_of, sum(rows) OVER (ORDER BY as_of DESC) AS rows_so_far, row_number() OVER (ORDER BY as_of DESC) AS place

@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: where it is made, what one row is, and its columns."""
+    """A table: where it is made, what one row is, and its columns; `published` are those that only analysts see."""
 
     name: str
     stage: str
@@ -42,6 +42,12 @@ class Table:
     key: tuple[str, ...]
     partition: tuple[str, ...]
     columns: tuple[Column, ...]
+    published: tuple[Column, ...] = ()
+
+    @property
+    def published_columns(self) -> tuple[Column, ...]:
+        """Columns of the table in the published file: those of the lake, then what publishing adds."""
+        return self.columns + self.published
 
     @property
     def column_names(self) -> tuple[str, ...]:

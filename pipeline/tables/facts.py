@@ -154,8 +154,8 @@ TABLES = (
         columns("""
             file_hash | VARCHAR | delivery
             source | VARCHAR | name of the source's mapping
-            measure | VARCHAR | lines:<kind>, netted, unmatched_cancellations, corrected, …
-            value | BIGINT | count of lines
+            measure | VARCHAR | lines:<kind>, netted, unmatched_cancellations, corrected, …; or files:<ledger>
+            value | BIGINT | count of lines; of files:<ledger> how many files the ledger got of the delivery
             units | BIGINT | units of those lines
         """),
     ),
@@ -206,6 +206,19 @@ TABLES = (
             lines | BIGINT | change of the number of order lines
             revenue | DECIMAL(38,4) | change of revenue in the shop's currency
             known_on | DATE | local day on which it became known
+        """),
+    ),
+    Table(
+        "demand_changes_until",
+        "cleaning",
+        "lake",
+        "First day of the demand ledger up to the end of a quarter, so that a night need not look for it in all of the "
+        "ledger. Made from the ledger; may be deleted at any time.",
+        ("known_until",),
+        ("known_until",),
+        columns("""
+            first_day | DATE | earliest local day of an order known by then
+            known_until | DATE | last day of the quarter
         """),
     ),
     Table(
@@ -311,8 +324,8 @@ TABLES = (
         ("file_hash",),
         columns("""
             file_hash | VARCHAR | delivery
-            measure | VARCHAR | delivered, kept, merged (into an overlapping or adjoining period) or impossible
-            value | BIGINT | count of promotions
+            measure | VARCHAR | delivered, kept, merged (into an overlapping or adjoining period), impossible; or files
+            value | BIGINT | count of promotions; of files: how many were written
         """),
     ),
     Table(

@@ -131,6 +131,7 @@ TABLES = (
             data_snapshot | VARCHAR | hash of the as-of inputs
             """
         ),
+        published=columns("made_at | TIMESTAMP | when the vintage was made, UTC"),
     ),
     Table(
         "vintages",
@@ -158,6 +159,9 @@ TABLES = (
             made_at | TIMESTAMP | when they were made, UTC
             removed_on | DATE | day on which retention removed the forecasts; null while they stand
         """),
+        published=columns(
+            "is_current | BOOLEAN | what the night said: the vintage made last by a version that no person named, else made last"
+        ),
     ),
     Table(
         "forecast_totals",
@@ -181,5 +185,6 @@ TABLES = (
             data_snapshot | VARCHAR | hash of the as-of inputs
             """
         ),
+        published=columns("made_at | TIMESTAMP | when the vintage was made, UTC"),
     ),
 )

@@ -100,4 +100,49 @@ TABLES = (
             is_closed | BOOLEAN | no order at all on a day when the shop otherwise sells: closed, not without demand
         """),
     ),
+    Table(
+        "demand_revisions",
+        "cleaning",
+        "state",
+        "What became known about the demand of a day after that day: late orders, cancellations, returns, corrections. "
+        "demand_daily less the revisions known after a night is the demand as that night knew it.",
+        ("item_id", "location", "day", "reason", "known_on"),
+        (),
+        columns("""
+            item_id | VARCHAR | item
+            location | VARCHAR | location, empty where the shop forecasts over all
+            day | DATE | local day of the order
+            known_on | DATE | local day on which it became known, later than `day`
+            reason | VARCHAR | sale, cancellation, return or correction
+            units | BIGINT | change of units (negative when taken back)
+            lines | BIGINT | change of the number of order lines
+        """),
+    ),
+    Table(
+        "publication",
+        "publishing",
+        "state",
+        "What this file is of, in one row: by it the next publish tells whether it may bring the file up to date.",
+        ("as_of",),
+        (),
+        columns("""
+            as_of | DATE | night that the file is of
+            format | VARCHAR | hash of declared tables, SQL and settings that the file was made by
+            full_as_of | DATE | night on which the file was last built in full
+            full_bytes | BIGINT | size of the file when it was last built in full
+        """),
+    ),
+    Table(
+        "published_parts",
+        "publishing",
+        "state",
+        "The lake's partitions that this file was made from, as they stood: what differs is published anew.",
+        ("table_name", "value"),
+        (),
+        columns("""
+            table_name | VARCHAR | table of the lake
+            value | VARCHAR | value of its partition column
+            fingerprint | VARCHAR | hash of the names, sizes and times of its files
+        """),
+    ),
 )

@@ -1,23 +1,58 @@
-"""When a night trains, and when it re-uses the champion."""
+"""When a night trains a new network, when it updates the champion, and when it re-uses it."""
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.lake import Lake
-from pipeline.settings import Settings
+from pipeline.settings import Settings, TrainingSettings
+
+FULL = "full"
+UPDATE = "update"
+
+_NOT_SHAPING = {"retrain_every_days", "update_every_days", "update_steps", "replay_share"}
 
 
-def settings_hash(lake: Lake, settings: Settings) -> str:
-    """Hash of what shapes a model beside its data (16 hex digits): settings, and the language model's weights.
+@dataclass(frozen=True)
+class Trained:
+    """One training that a night knows of: a row of `model_versions`.
 
-    Cadence, machine and reports do not shape it. Whether texts were encoded at all does: a network trained without
-    text vectors cannot read any.
+    Attributes:
+        model_version: the version that it made, promoted or not.
+        as_of: night whose knowledge it was trained on.
+        kind: full or update.
+        parent: version that an update started from.
+        settings_hash: hash of the settings it was trained with.
     """
-    encoded = bool(lake.partitions("item_text_features"))
+
+    model_version: str
+    as_of: date
+    kind: str
+    parent: str
+    settings_hash: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a night does about its model, and why in words."""
+
+    action: Literal["reuse", "update", "full"]
+    reason: str
+
+
+def settings_hash(lake: Lake, settings: Settings, as_of: date) -> str:
+    """Hash of what shapes a network beside its data (16 hex digits): settings, and the language model's weights.
+
+    Cadence, updates, machine and reports do not shape it. Whether a text was known and encoded by the night does: a
+    network trained without text vectors cannot read any.
+    """
+    encoded = bool(lake.partitions("item_text_features")) and _text_known(lake, as_of)
     shaping = {
-        "training": settings.training.model_dump(mode="json", exclude={"retrain_every_days"}),
+        "training": settings.training.model_dump(mode="json", exclude=_NOT_SHAPING),
         "text": find_language_model(settings.language_model, home=lake.home).model_id if encoded else "",
         "calendar": settings.calendar.model_dump(mode="json"),
         "countries": settings.holiday_countries,
@@ -27,27 +62,70 @@ def settings_hash(lake: Lake, settings: Settings) -> str:
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def training_due(
-    lake: Lake, settings: Settings, as_of: date, champion: str | None, champion_as_of: date | None
-) -> str | None:
-    """Why this night must train, or None when the champion serves.
+def _text_known(lake: Lake, as_of: date) -> bool:
+    with lake.connect() as con:
+        sightings = lake.select("item_sightings")
+        found = con.execute(
+            f"SELECT 1 FROM ({sightings}) WHERE known_on <= $1::DATE AND item_text <> '' LIMIT 1", [as_of]
+        )
+        return bool(found.fetchall())
 
-    Args:
-        lake: the home's lake; `model_versions` says with which settings a version was trained.
-        settings: the home's settings.
-        as_of: the night.
-        champion: model version that the night could use.
-        champion_as_of: night whose knowledge it was trained on.
-    """
-    if champion is None or champion_as_of is None:
-        return "no champion yet"
-    age = (as_of - champion_as_of).days
-    if age >= settings.training.retrain_every_days:
-        return f"the champion is {age} days old"
+
+def recorded_trainings(lake: Lake) -> list[Trained]:
+    """All trainings of a home, of any night, as `model_versions` has them."""
     with lake.connect() as con:
         rows = con.execute(
-            f"SELECT settings_hash FROM ({lake.select('model_versions')}) WHERE model_version = $1", [champion]
+            "SELECT model_version, as_of, coalesce(kind, 'full'), coalesce(parent, ''), settings_hash "
+            f"FROM ({lake.select('model_versions')}) ORDER BY as_of, model_version"
         ).fetchall()
-    if not rows or rows[0][0] != settings_hash(lake, settings):
-        return "settings or the language model changed"
-    return None
+    return [Trained(*row) for row in rows]
+
+
+def network_of(trainings: Sequence[Trained], model_version: str) -> Trained | None:
+    """The full training whose network a version carries on: itself, or where its line of updates began."""
+    by_name = {one.model_version: one for one in trainings}
+    one = by_name.get(model_version)
+    while one is not None and one.kind == UPDATE:
+        one = by_name.get(one.parent)
+    return one
+
+
+def decide(
+    trainings: Sequence[Trained],
+    as_of: date,
+    settings: TrainingSettings,
+    *,
+    shaped_by: str,
+    champion: str | None,
+    drift: str = "",
+) -> Decision:
+    """What a night does about its model.
+
+    Ages count from the last training known by the night, whether its version was promoted or not: a challenger that lost
+    would lose again tomorrow.
+
+    Args:
+        trainings: trainings of the home; those of later nights are left aside.
+        as_of: the night.
+        settings: cadence.
+        shaped_by: hash of today's settings (`settings_hash`).
+        champion: version that the night could use.
+        drift: in words, what drifted so far that the night should train; empty when nothing did.
+    """
+    known = [one for one in trainings if one.as_of <= as_of]
+    if champion is None or not known:
+        return Decision("full", "no champion yet")
+    last = max(one.as_of for one in known)
+    if not any(one.settings_hash == shaped_by for one in known if one.as_of == last):
+        return Decision("full", "settings or the language model changed")
+    age = (as_of - last).days
+    if age == 0:
+        return Decision("reuse", "the night has trained")
+    networks = [one.as_of for one in known if one.kind == FULL]
+    oldest = (as_of - max(networks)).days if networks else None
+    if oldest is None or oldest >= settings.retrain_every_days:
+        return Decision("full", f"the last new network is {oldest} days old" if networks else "no network known")
+    if age < settings.update_every_days:
+        return Decision("reuse", f"trained {age} days ago")
+    due = Decision("update", f"the last training is {age} days old")
+    return Decision("full", f"drift: {drift}") if drift else due

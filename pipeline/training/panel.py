@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 MAX_SERIES = 20_000
 """Series of a panel that nobody chose: best sellers and a draw of the others, which teach a network all that the rest would."""
 MAX_DAYS = 1461
-"""Days of history of a panel: four years, beyond which no forecaster here looks back."""
+"""Days of history of a panel to train on: four years. A forecast reads fewer, see `Fitted.lookback_days`."""
 
 _ROOM = Path(__file__).parent
 _DEMAND = (_ROOM / "panel.sql").read_text(encoding="utf-8")
@@ -45,7 +45,8 @@ def build_panel(
 ) -> Panel:
     """The panel of a night: what was known then of some series, and of the days ahead.
 
-    The same series give the same rows in every panel of a night, whatever other series are in it.
+    The same series give the same rows in every panel of a night, whatever other series are in it. A view that begins
+    later gives the columns of the days that it has; only what was paid before them is not carried into them.
 
     Args:
         view: what was known on the night.
@@ -54,7 +55,7 @@ def build_panel(
         series: (item, location) of each row; default: those sold within `forecast.active_days`, at most `MAX_SERIES`.
         model_id: language model whose text vectors to read, '' for none; default: that of the settings, where the
             view has vectors at all.
-        history_days: days of history; default: all, at most `MAX_DAYS`.
+        history_days: days of history, at most; default: `MAX_DAYS`. Fewer where the shop, or the view, began later.
         home: folder that a relative language model is relative to.
 
     Raises:
@@ -63,7 +64,7 @@ def build_panel(
     chosen = list(series) if series is not None else active_series(view, settings.forecast.active_days, MAX_SERIES)
     items = np.array([item for item, _ in chosen], dtype=np.str_)
     locations = np.array([location for _, location in chosen], dtype=np.str_)
-    days = min((view.as_of - view.first_day).days + 1, history_days or MAX_DAYS)
+    days = min((view.as_of - view.begins).days + 1, history_days or MAX_DAYS)
     first_day = view.as_of - timedelta(days=days - 1)
     units, winsorised = _demand(view, items, locations, first_day, days)
     kinds, promotion, lead = promotion_array(view.con, items, locations, first_day, days + horizon)

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.ingestion.mapping import SourceMapping, load_mappings, sql_text
+from pipeline.ingestion.standing import attach_marks, deliveries, keep_marks
 from pipeline.lake import Lake
 from pipeline.models.base import Progress, silent
 from pipeline.settings import Settings
@@ -60,11 +61,13 @@ class ValidationReport:
     Attributes:
         files: the deliveries validated.
         rows: rows added, by table.
+        warnings: what was found amiss and mended, in words.
         seconds: time it took.
     """
 
     files: tuple[FileQuality, ...] = ()
     rows: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -104,31 +107,44 @@ def validate_lines(lake: Lake, settings: Settings, *, progress: Progress = silen
     files: list[FileQuality] = []
     rows = {"quarantined_order_lines": 0, "data_quality": 0}
     with lake.connect() as con:
-        deliveries = _pending(con, lake)
-        for done, delivery in enumerate(deliveries):
-            progress("validation", done, len(deliveries))
+        waiting, warnings = _pending(con, lake)
+        for done, delivery in enumerate(waiting):
+            progress("validation", done, len(waiting))
             rules = line_rules(settings.shop, mappings.get(delivery.source))
             quality = _judge(con, lake, delivery, rules, mappings.get(delivery.source))
             rows["quarantined_order_lines"] += quality.quarantined
             rows["data_quality"] += _write_quality(con, lake, delivery, quality)
             files.append(quality)
-        if deliveries:
-            progress("validation", len(deliveries), len(deliveries))
-    return ValidationReport(tuple(files), rows, time.monotonic() - started)
+        if waiting:
+            progress("validation", len(waiting), len(waiting))
+    keep_marks(lake, "data_quality")
+    return ValidationReport(tuple(files), rows, warnings, time.monotonic() - started)
 
 
-def _pending(con: duckdb.DuckDBPyConnection, lake: Lake) -> list[_Delivery]:
-    lake.attach(con, "raw_files")
+def _pending(con: duckdb.DuckDBPyConnection, lake: Lake) -> tuple[list[_Delivery], tuple[str, ...]]:
+    """Deliveries to validate: new ones, and those whose quarantined lines somebody deleted by hand; with warnings."""
+    attach_marks(lake, con, "raw_files", "data_quality")
     rows = con.execute(
         """
-        SELECT file_hash, file_name, source, lines, delivered_at
+        SELECT
+            file_hash, file_name, source, lines, delivered_at, quality.quarantined
         FROM raw_files
+        LEFT JOIN (
+            SELECT file_hash, coalesce(max(value) FILTER (measure = 'quarantined'), 0) AS quarantined
+            FROM data_quality
+            GROUP BY file_hash
+        ) AS quality USING (file_hash)
         WHERE content = 'orders'
         ORDER BY first_known_on NULLS FIRST, file_name, file_hash
         """
     ).fetchall()
-    done = {partition["file_hash"] for partition in lake.partitions("data_quality")}
-    return [_Delivery(*row) for row in rows if row[0] not in done]
+    standing = deliveries(lake, "quarantined_order_lines")
+    again = [row for row in rows if row[5] and row[0] not in standing]
+    warnings = tuple(
+        f"{row[1]}: lake/quarantined_order_lines/file_hash={row[0]} was gone; its {row[5]:,} lines are put into quarantine again"
+        for row in again
+    )
+    return [_Delivery(*row[:5]) for row in rows if row[5] is None or row in again], warnings
 
 
 def _judge(
@@ -145,7 +161,7 @@ def _judge(
     # a delivery without lines has no part
     lines = f"read_parquet({sql_text(str(part))}, hive_partitioning = false)" if part.exists() else "no_lines"
     if lines == "no_lines":
-        con.execute(f"CREATE OR REPLACE TEMP VIEW no_lines AS FROM ({lake.select('raw_order_lines')}) WHERE false")
+        con.execute(f"CREATE OR REPLACE TEMP VIEW no_lines AS {lake.select('raw_order_lines', files=[])}")
     reasons = " ".join(f"WHEN {place} THEN {rule.reason}" for place, rule in enumerate(rules))
     con.execute(
         f"CREATE OR REPLACE TEMP VIEW judged AS SELECT *, CASE broken_rule {reasons} END AS reason "

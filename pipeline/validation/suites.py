@@ -1,27 +1,35 @@
-"""Runs a table's suite with Great Expectations 1.x, and builds its Data Docs.
+"""Runs a table's suite with Great Expectations 1.x, on what was not checked before.
 
-Great Expectations is imported where it is used: the import takes seconds. Results are kept as JSON beside the Data Docs
-(`report/validations/`), the newest per table, so that the docs show every table whichever process checked it.
+Facts are checked once: of a ledger the parts of each delivery, of other tables their partitions. What was checked without
+an ERROR is kept beside the newest result (`report/validations/<table>.json`), by the size and time of its files; with the
+file deleted, or after a change of the suite or its limits, everything is checked again. An ERROR leaves a delivery
+unchecked, so that the next run stops at it too. What a night makes is checked every time that it was made.
+
+Great Expectations is imported where it is used: the import takes seconds, and a run with nothing new does without.
 """
 
+import hashlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from pipeline.errors import SettingsError
+from pipeline.ingestion.standing import PartFile, fingerprint, standing
 from pipeline.lake import Lake, replace_file
 from pipeline.settings import Settings
-from pipeline.tables import lake_tables
+from pipeline.tables import TABLES, lake_tables
+from pipeline.validation.data_docs import great_expectations, new_context, results_folder
 from pipeline.validation.expectations import SUITES, Expected, Severity
 
 _FRAMES = Path(__file__).with_name("frames")
+_LISTED_BY = {"quarantined_order_lines": "data_quality"}
+"""Tables that have no file of a delivery without fault, and the table that tells what was delivered."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,20 @@ class SuiteOutcome:
     Attributes:
         table: the table.
         as_of: night that was looked at; None for all.
-        results: one per expectation.
-        document: Great Expectations' own result, as JSON, for the Data Docs.
+        looked_at: deliveries or partitions looked at; 0 when nothing was new (or nothing is there).
+        results: one per expectation; none when all was checked before.
+        document: Great Expectations' own result, as JSON, for the Data Docs; empty when all was checked before.
+        checked: what needs no check any more: fingerprint by delivery or partition.
+        made_from: hash of the suite.
     """
 
     table: str
     as_of: date | None
-    results: tuple[ExpectationOutcome, ...]
-    document: str
+    looked_at: int = 0
+    results: tuple[ExpectationOutcome, ...] = ()
+    document: str = ""
+    checked: Mapping[str, str] = field(default_factory=dict)
+    made_from: str = ""
 
     @property
     def errors(self) -> tuple[ExpectationOutcome, ...]:
@@ -81,13 +95,13 @@ def checked_tables() -> tuple[str, ...]:
 
 
 def run_suite(lake: Lake, table: str, settings: Settings, as_of: date | None = None) -> SuiteOutcome:
-    """Check one table.
+    """Check what a table holds that was not checked before; `keep_results` makes the outcome last.
 
     Args:
         lake: the home's lake.
         table: a table of `checked_tables()`.
-        settings: the home's settings, whose limits the suite uses.
-        as_of: look at this night only, in tables that are kept by night.
+        settings: the home's settings; limits come from `validation`.
+        as_of: look at this night only; default: every night there is. Facts have no night of their own.
 
     Raises:
         SettingsError: the table has no suite.
@@ -95,64 +109,121 @@ def run_suite(lake: Lake, table: str, settings: Settings, as_of: date | None = N
     if table not in SUITES:
         raise SettingsError(f"no suite for table {table!r}; there is one for {', '.join(SUITES)}")
     expected = SUITES[table](settings)
-    with lake.connect() as con:
-        sql = (_FRAMES / f"{table}.sql").read_text(encoding="utf-8")
-        words = set(re.findall(r"\w+", sql))
-        lake.attach(con, *(declared.name for declared in lake_tables() if declared.name in words))
-        con.execute("SET VARIABLE as_of = $1::DATE", [as_of])
-        frame = con.sql(sql).df()
+    sql = (_FRAMES / f"{table}.sql").read_text(encoding="utf-8")
+    made_from = hashlib.sha256((sql + repr(expected)).encode()).hexdigest()[:16]
+    units: dict[str, list[PartFile]] = {}
+    fingerprints: dict[str, str] = {}
+    new: set[str] | None = None
+    if TABLES[table].partition != ("as_of",):
+        units = _units(lake, _LISTED_BY.get(table, table))
+        fingerprints = {unit: fingerprint(files) for unit, files in units.items()}
+        checked = _checked(lake.home, table, made_from)
+        new = {unit for unit, stamp in fingerprints.items() if checked.get(unit) != stamp}
+        if units and not new:
+            return SuiteOutcome(table, as_of, checked=fingerprints, made_from=made_from)
+        checked = {unit: stamp for unit, stamp in checked.items() if unit in units}
+    frame = _frame(lake, table, sql, new, as_of)
     result = _validate(table, frame, expected)
-    document = json.dumps(result.to_json_dict())
     results = tuple(
         ExpectationOutcome(
             one.expectation_config.type, wanted.meaning, wanted.severity, bool(one.success), _observed(one, frame)
         )
         for one, wanted in zip(_in_order(result.results, expected), expected, strict=True)
     )
-    return SuiteOutcome(table, as_of, results, document)
+    failed = any(not one.success and one.severity == "ERROR" for one in results)
+    return SuiteOutcome(
+        table,
+        as_of,
+        len(new or ()),
+        results,
+        json.dumps(result.to_json_dict()),
+        (checked if failed else fingerprints) if new is not None else {},
+        made_from,
+    )
 
 
-def build_data_docs(home: Path, outcomes: Iterable[SuiteOutcome]) -> Path:
-    """Rebuild the Data Docs of a home with new outcomes; returns their index page.
+def keep_results(home: Path, outcomes: Iterable[SuiteOutcome]) -> bool:
+    """Keep the newest result of each table, and what needs no check any more; returns whether there is anything new."""
+    news = False
+    for outcome in outcomes:
+        if not outcome.document:
+            continue
+        news = True
+        kept = {
+            "as_of": str(outcome.as_of or "all"),
+            "result": json.loads(outcome.document),
+            "made_from": outcome.made_from,
+            "checked": dict(outcome.checked),
+        }
+        folder = results_folder(home)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f".{outcome.table}.new"
+        file.write_text(json.dumps(kept), encoding="utf-8")
+        replace_file(file, folder / f"{outcome.table}.json")
+    return news
+
+
+def _units(lake: Lake, table: str) -> dict[str, list[PartFile]]:
+    """Files by what is checked at once: a delivery's parts of a ledger, else a partition."""
+    units: dict[str, list[PartFile]] = {}
+    for file in standing(lake, table):
+        unit = file.part if TABLES[table].partition == ("known_on",) else "/".join(file.values)
+        units.setdefault(unit, []).append(file)
+    return units
+
+
+def _checked(home: Path, table: str, made_from: str) -> dict[str, str]:
+    """What was checked without an ERROR by the suite as it is now."""
+    try:
+        kept = json.loads((results_folder(home) / f"{table}.json").read_text(encoding="utf-8"))
+        return (
+            {str(unit): str(stamp) for unit, stamp in kept["checked"].items()} if kept["made_from"] == made_from else {}
+        )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+def _frame(lake: Lake, table: str, sql: str, new: set[str] | None, as_of: date | None) -> Any:
+    """The small frame that a suite looks at.
 
     Args:
-        home: folder of the home; the docs stand in `report/data_docs`.
-        outcomes: results to add; earlier results of other tables stay.
+        lake: the home's lake.
+        table: the table.
+        sql: its frame; it reads tables by their name, cut to what is new, and its own one whole as `lake_<name>`.
+        new: what to look at: deliveries, or partitions of the table; None: everything.
+        as_of: variable of the frames of what a night makes.
     """
-    kept = home / "report" / "validations"
-    kept.mkdir(parents=True, exist_ok=True)
-    for outcome in outcomes:
-        new = kept / f".{outcome.table}.new"
-        new.write_text(json.dumps({"as_of": str(outcome.as_of or "all"), "result": json.loads(outcome.document)}))
-        replace_file(new, kept / f"{outcome.table}.json")
-    building = home / "report" / ".data_docs.new"
-    shutil.rmtree(building, ignore_errors=True)
-    _build(building, sorted(kept.glob("*.json")))
-    docs = home / "report" / "data_docs"
-    shutil.rmtree(docs, ignore_errors=True)
-    building.replace(docs)
-    return docs / "index.html"
+    words = set(re.findall(r"\w+", sql))
+    own = _LISTED_BY.get(table, table)
+    with lake.connect() as con:
+        for name in (declared.name for declared in lake_tables() if declared.name in words):
+            by_delivery = TABLES[name].partition == ("file_hash",)
+            files = None
+            if new is not None and (name == own or (by_delivery and TABLES[own].partition == ("file_hash",))):
+                files = [file.path for unit, found in _units(lake, name).items() if unit in new for file in found]
+            con.execute(f'CREATE VIEW "{name}" AS {lake.select(name, files=files)}')
+        con.execute("SET VARIABLE as_of = $1::DATE", [as_of])
+        if f"lake_{table}" in words:
+            con.execute(f'CREATE VIEW "lake_{table}" AS {_whole(con, lake, table)}')
+        return con.execute(sql).df()
 
 
-@cache
-def _great_expectations() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations
+def _whole(con: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> str:
+    """SQL that reads all of a table that what is new may be set against.
 
-    return great_expectations
-
-
-def _context() -> Any:
-    gx = _great_expectations()
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    Of a ledger these are the days since the first that something new is said of: nothing is known of a day before it.
+    """
+    if "demand_day" not in TABLES[table].column_names:
+        return lake.select(table)
+    first = con.execute(f'SELECT min(demand_day) FROM "{table}"').fetchall()[0][0]
+    return lake.select(
+        table,
+        files=[file.path for file in standing(lake, table) if first and date.fromisoformat(file.values[0]) >= first],
+    )
 
 
 def _validate(table: str, frame: Any, expected: tuple[Expected, ...]) -> Any:
-    gx = _great_expectations()
+    gx = great_expectations()
     from great_expectations import expectations
 
     made = [
@@ -164,7 +235,7 @@ def _validate(table: str, frame: Any, expected: tuple[Expected, ...]) -> Any:
         )
         for place, one in enumerate(expected)
     ]
-    context = _context()
+    context = new_context()
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset(table)
     batch = asset.add_batch_definition_whole_dataframe("frame").get_batch({"dataframe": frame})
     return batch.validate(gx.ExpectationSuite(name=table, expectations=made))
@@ -190,40 +261,3 @@ def _observed(one: Any, frame: Any) -> str:
             + (f" in {', '.join(files)}" if files else "")
         )
     return f"all {found.get('element_count', 0)} rows as expected"
-
-
-def _build(folder: Path, results: list[Path]) -> None:
-    """Let Great Expectations render its site from kept results."""
-    _great_expectations()
-    from great_expectations.core.expectation_suite import ExpectationSuite
-    from great_expectations.core.expectation_validation_result import (
-        ExpectationSuiteValidationResult,
-        expectationSuiteValidationResultSchema,
-    )
-    from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.data_context.types.resource_identifiers import (
-        ExpectationSuiteIdentifier,
-        ValidationResultIdentifier,
-    )
-
-    context = _context()
-    backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
-    index = {"class_name": "DefaultSiteIndexBuilder"}
-    context.add_data_docs_site(
-        site_name="almanac",
-        site_config={"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": backend},
-    )
-    context.delete_data_docs_site("local_site")
-    for path in results:
-        kept = json.loads(path.read_text())
-        loaded = expectationSuiteValidationResultSchema.load(kept["result"])
-        result = loaded if not isinstance(loaded, dict) else ExpectationSuiteValidationResult(**loaded)
-        context.suites.add(
-            ExpectationSuite(name=path.stem, expectations=[one.expectation_config for one in result.results])
-        )
-        run = RunIdentifier(run_name=kept["as_of"], run_time=datetime.fromtimestamp(path.stat().st_mtime, UTC))
-        key = ValidationResultIdentifier(
-            expectation_suite_identifier=ExpectationSuiteIdentifier(name=path.stem), run_id=run, batch_identifier="lake"
-        )
-        context.validation_results_store.set(key, result)
-    context.build_data_docs(site_names=["almanac"])

@@ -11,6 +11,7 @@ from scipy.stats import poisson
 
 from pipeline.backtesting import scores
 from pipeline.backtesting.scores import LEVELS, Scales
+from pipeline.models.quantiles import WQL_LEVELS
 
 ACTUAL = np.array([0.0, 4.0, 10.0, 2.0])
 MEAN = np.array([1.0, 2.0, 10.0, 5.0])
@@ -90,7 +91,7 @@ def test_scores_agree_with_utilsforecast():
     assert scores.rmsse(y, f, ids, scale) == pytest.approx(theirs(published.rmsse, **weekly))
     assert scores.coverage(y, q, 0.8) == pytest.approx(theirs(published.coverage, models=["mean"], level=80))
     tens = {"mean": [f"q{k}" for k in range(1, 10)]}
-    mean_pinball = published.mqloss(frame, models=tens, quantiles=np.array(scores.WQL_LEVELS))["mean"].mean()
+    mean_pinball = published.mqloss(frame, models=tens, quantiles=np.array(WQL_LEVELS))["mean"].mean()
     assert scores.wql(y, q) == pytest.approx(2 * mean_pinball * y.size / y.sum())
 
 

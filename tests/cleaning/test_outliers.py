@@ -94,6 +94,31 @@ def test_a_series_with_few_sales_is_left_alone() -> None:
     assert (winsorised(units) == units).all()
 
 
+def test_a_day_is_measured_by_its_own_year() -> None:
+    """An item that sells a hundred times more two years later was small when it was small."""
+    units = shop_of(mean=4)
+    units[0, :365], units[0, 365:] = units[0, :365].clip(1, 6), 100 + units[0, 365:]
+    units[0, 200] = 250
+
+    cut = winsorised(units)
+
+    assert cut[0, 200] < 100
+    assert (np.delete(cut[0], 200) == np.delete(units[0], 200)).all()
+
+
+def test_a_series_with_few_sales_in_its_four_quarters_is_left_alone() -> None:
+    """However many it had before: they tell nothing of what is usual now."""
+    units = np.zeros((1, DAYS), np.int64)
+    units[0, :180:5] = 3
+    units[0, 640] = 900
+    units[0, 100] = 900
+
+    cut = winsorised(units)
+
+    assert cut[0, 100] < 900
+    assert cut[0, 640] == 900
+
+
 sales = st.integers(0, 10**6)
 
 

@@ -78,6 +78,12 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(Lake(tmp_path / "home", ComputeSettings(threads=1)))
 
 
+@pytest.fixture(scope="session")
+def new_shop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Shop]:
+    """Makes shops, each with a home of its own."""
+    return lambda: Shop(Lake(tmp_path_factory.mktemp("shop") / "home", ComputeSettings(threads=1)))
+
+
 @pytest.fixture(scope="module")
 def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that the tests of a module read and do not change."""

@@ -169,3 +169,14 @@ def test_an_interrupted_write_is_made_good(selling) -> None:
     build_calendar(selling.lake, settings, FIRST, LAST)
     selling.lake.part_path("calendar_occurrences", {"country": "GB"}, "part").unlink()
     assert build_calendar(selling.lake, settings, FIRST, LAST).written == ("GB",)
+
+
+@pytest.mark.parametrize("table", ["calendar_daily", "calendar_occurrences"])
+def test_a_deleted_calendar_is_made_again(selling, table: str) -> None:
+    build_calendar(selling.lake, selling.settings(), FIRST, LAST)
+    queries = [f"SELECT * FROM {name} ORDER BY ALL" for name in ("calendar_daily", "calendar_occurrences")]
+    before = [fetch(selling, LAST, query) for query in queries]
+    selling.lake.part_path(table, {"country": "GB"}, "part").unlink()
+    report = build_calendar(selling.lake, selling.settings(), FIRST, LAST)
+    assert report.written == ("GB",)
+    assert [fetch(selling, LAST, query) for query in queries] == before

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.as_of import as_of_view
 from pipeline.enrichment.promotions import promotion_array, promotion_kinds, take_over_promotions
+from pipeline.errors import DeliveryError
 from pipeline.lake import Lake
 
 DAY0 = date(2017, 1, 2)
@@ -112,6 +113,40 @@ def test_a_killed_take_over_is_resumed(shop) -> None:
     shop.lake.part_path("promotions", {"known_on": day(-3)}, "f1").unlink()
     assert take_over_promotions(shop.lake).deliveries == 1
     assert ledger(shop.lake) == before
+
+
+def test_deleted_promotions_are_named_and_taken_over_again(shop) -> None:
+    shop.promote([promotion(), promotion(item="b", known=-3)])
+    take_over_promotions(shop.lake)
+    before = ledger(shop.lake)
+    shop.lake.part_path("promotions", {"known_on": day(-3)}, "f1").unlink()
+    report = take_over_promotions(shop.lake)
+    assert ledger(shop.lake) == before
+    assert report.deliveries == 1
+    assert "1 of the 2 files f1.parquet" in report.warnings[0]
+    assert take_over_promotions(shop.lake).warnings == ()
+
+
+def test_deleted_promotions_that_cannot_be_had_again_are_refused(shop) -> None:
+    shop.promote([promotion(), promotion(item="b", known=-3)])
+    take_over_promotions(shop.lake)
+    shop.lake.part_path("promotions", {"known_on": day(-3)}, "f1").unlink()
+    shop.lake.part_path("raw_promotions", {"file_hash": "f1"}, "part").unlink()
+    before = ledger(shop.lake)
+    with pytest.raises(DeliveryError, match="backup:\n  lake/raw_promotions/file_hash=f1"):
+        take_over_promotions(shop.lake)
+    assert ledger(shop.lake) == before
+
+
+def test_reports_of_before_files_were_counted_are_taken_as_they_are(shop) -> None:
+    shop.promote([promotion()])
+    take_over_promotions(shop.lake)
+    with shop.lake.connect() as con:
+        old = f"SELECT * FROM ({shop.lake.select('promotion_report')}) WHERE measure <> 'files'"
+        shop.lake.write(con, "promotion_report", {"file_hash": "f1"}, old)
+    shop.lake.part_path("promotions", {"known_on": day(-7)}, "f1").unlink()
+    report = take_over_promotions(shop.lake)
+    assert (report.deliveries, report.warnings) == (0, ())
 
 
 def test_the_array_has_the_share_of_each_day(selling) -> None:

@@ -3,13 +3,19 @@
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from pipeline.as_of import as_of_view
+from pipeline.cleaning.checkpoints import drop_checkpoints, keep_checkpoints
 from pipeline.enrichment.language_model import load_language_model
 from pipeline.enrichment.texts import encode_items, text_array
+from pipeline.errors import HistoryError
 
 DAY0 = date(2017, 1, 2)
 
@@ -45,7 +51,7 @@ def test_each_text_is_encoded_once(selling, tiny_model: Path) -> None:
     assert (first.texts, first.encoded) == (2, 2)
     assert encoded_texts(selling) == ["blue lamp", "red tree"]
     again = encode_items(selling.lake, settings)
-    assert (again.texts, again.encoded, again.tokens) == (2, 0, 0)
+    assert (again.texts, again.encoded, again.tokens) == (0, 0, 0)
 
 
 def test_a_night_with_new_texts_encodes_those_only(selling, tiny_model: Path) -> None:
@@ -138,3 +144,109 @@ def test_a_killed_run_keeps_what_it_wrote(selling, tiny_model: Path, monkeypatch
 def test_nothing_to_encode_needs_no_network(shop, tiny_model: Path) -> None:
     report = encode_items(shop.lake, shop.settings(model=tiny_model))
     assert (report.texts, report.encoded) == (0, 0)
+
+
+# --- only what is new is looked at ------------------------------------------------------------------------------------
+
+
+def test_with_nothing_new_the_ledgers_are_not_read(selling, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = selling.settings(model=tiny_model)
+    encode_items(selling.lake, settings)
+    monkeypatch.setattr(type(selling.lake), "connect", lambda lake: pytest.fail("the lake is read"))
+    assert encode_items(selling.lake, settings).texts == 0
+
+
+@pytest.mark.parametrize("lost", ["vectors", "memory"])
+def test_lost_vectors_are_made_again(selling, tiny_model: Path, lost: str) -> None:
+    settings = selling.settings(model=tiny_model)
+    model_id = encode_items(selling.lake, settings).model_id
+    if lost == "vectors":
+        (file,) = selling.lake.folder("item_text_features").rglob("*.parquet")
+        before = file.read_bytes()
+        file.unlink()
+        assert encode_items(selling.lake, settings).encoded == 2
+        assert file.read_bytes() == before
+    else:
+        (selling.lake.home / ".cache" / "texts.json").write_text("{", encoding="utf-8")
+        assert encode_items(selling.lake, settings).encoded == 0
+    assert encoded_texts(selling) == ["blue lamp", "red tree"]
+    assert encode_items(selling.lake, settings).model_id == model_id
+
+
+def test_a_quarter_that_is_summed_up_is_not_read_again(
+    selling, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = selling.settings(model=tiny_model)
+    selling.sell([("e", day(100), 1, 1.0)], part="second")
+    selling.see([("e", "small tea bag", "orders", 1, day(100))], part="second")
+    encode_items(selling.lake, settings)
+    keep_checkpoints(selling.lake)
+    # x was never sold; a text of its own comes first now that it is, and so does its master text
+    selling.sell([("x", day(101), 1, 1.0)], part="third")
+    selling.see([("x", "large box", "orders", 1, day(101)), ("a", "a bag", "orders", 6, day(101))], part="third")
+    read: list[Path] = []
+    select = type(selling.lake).select
+
+    def noting(lake, table, part=None, *, files=None):
+        read.extend(files or [])
+        return select(lake, table, part, files=files)
+
+    monkeypatch.setattr(type(selling.lake), "select", noting)
+    assert encode_items(selling.lake, settings).encoded == 3
+    assert {"large box", "a bag", "never sold"} <= set(encoded_texts(selling))
+    assert not any(f"known_on={day(0)}" in str(path) for path in read)
+
+
+SIGHTING = st.tuples(
+    st.sampled_from("ab"),
+    st.sampled_from(["red", "blue", "tree", "lamp"]),
+    st.sampled_from(["orders", "orders", "master"]),
+    st.integers(1, 4),
+    st.integers(0, 300),
+)
+
+
+class StubModel:
+    """Vectors of length one for any text."""
+
+    def encode(self, texts: list[str], progress: object = None) -> SimpleNamespace:
+        vectors = np.eye(len(texts), 4, dtype=np.float32)
+        vectors[:, 0] = 1.0
+        return SimpleNamespace(vectors=vectors, tokens=len(texts), unknown_tokens=0)
+
+
+@given(deliveries=st.lists(st.lists(SIGHTING, min_size=1, max_size=5), min_size=1, max_size=5), data=st.data())
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_text_that_a_night_reads_is_encoded_however_it_came(
+    new_shop, monkeypatch: pytest.MonkeyPatch, deliveries: list, data: st.DataObject
+) -> None:
+    monkeypatch.setattr("pipeline.enrichment.texts.load_language_model", lambda *_, **__: StubModel())
+    shop = new_shop()
+    lake = shop.lake
+    if data.draw(st.booleans()):
+        deliveries = sorted(deliveries, key=lambda sightings: min(row[4] for row in sightings))
+    nights = set()
+    for number, sightings in enumerate(deliveries):
+        rows: dict[tuple, int] = {}
+        for item, text, origin, lines, n in sightings:
+            key = (item, text, origin, day(n))
+            rows[key] = 0 if origin == "master" else rows.get(key, 0) + lines
+        nights |= {key[3] for key in rows}
+        drop_checkpoints(lake, min(key[3] for key in rows))
+        sold = [(item, when, lines, 1.0) for (item, _, origin, when), lines in rows.items() if origin == "orders"]
+        if sold:
+            shop.sell(
+                {(item, when): (item, when, units, price) for item, when, units, price in sold}.values(),
+                part=f"d{number}",
+            )
+        shop.see([(*key[:3], lines, key[3]) for key, lines in rows.items()], part=f"d{number}")
+        keep_checkpoints(lake)
+        encode_items(lake, shop.settings())
+    encoded = set(encoded_texts(shop))
+    for night in nights:
+        try:
+            with as_of_view(lake, night) as view:
+                read = view.con.execute("SELECT item_text FROM items WHERE first_sold IS NOT NULL").fetchall()
+        except HistoryError:
+            continue
+        assert {text for (text,) in read} - {""} <= encoded

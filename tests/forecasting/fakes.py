@@ -60,6 +60,7 @@ class GammaForecaster:
     name: str = "gamma"
     report: TrainingReport = field(default_factory=TrainingReport)
     with_grid: bool = True
+    lookback_days: int = 730
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Any = silent) -> Forecast:
         rate = np.array([self.rates.get(item, rate_of(item)) for item in panel.item_id.tolist()])

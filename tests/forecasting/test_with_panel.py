@@ -1,6 +1,6 @@
 """The night with the real panel and a real forecaster, small."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_a_night_of_seasonal_naive_repeats_last_week_and_does_not_depend_on_slic
         with as_of_view(lake, AS_OF) as view:
             panel = build_panel(view, settings, horizon=91)
             fitted = make("seasonal_naive", settings).fit(panel, folder=tmp_path / "fit", compute=Compute())
-            make_forecasts(view, lake, settings, fitted, "naive/1", made_at=datetime(2017, 11, 27))
+            make_forecasts(view, lake, settings, fitted, "naive/1")
         with lake.connect() as con:
             lake.attach(con, "forecasts", "forecast_totals")
             return [con.execute(f"FROM {table}").fetchall() for table in ("forecasts", "forecast_totals")]

@@ -80,11 +80,14 @@ class Home:
             return con.execute(sql).fetchall()
 
     def files(self) -> dict[str, bytes]:
-        """Everything in the home but the drop folder and the mapping."""
+        """Everything in the home but the drop folder, the mapping, and what is only kept to be quick."""
         return {
             str(path.relative_to(self.path)): path.read_bytes()
             for path in sorted(self.path.rglob("*"))
-            if path.is_file() and path.parent.name != "orders" and path.name != "small.yaml"
+            if path.is_file()
+            and path.parent.name != "orders"
+            and path.name != "small.yaml"
+            and ".cache" not in path.parts
         }
 
 

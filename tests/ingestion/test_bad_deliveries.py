@@ -4,9 +4,10 @@ import gzip
 
 import pytest
 
+from pipeline.closed_yaml import load_yaml
 from pipeline.errors import DeliveryError, SettingsError
 from pipeline.ingestion.mapping import SourceMapping, load_mapping
-from pipeline.settings import SourceSettings, load_yaml
+from pipeline.settings import SourceSettings
 
 HEADER = "order,item,text,qty,price,time,customer\n"
 LINE = "O1,A,red mug,2,1.50,2010-07-01 09:00:00,C17\n"

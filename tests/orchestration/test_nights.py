@@ -11,8 +11,8 @@ import pytest
 from pipeline.cli import EXIT_PERMANENT, main
 from pipeline.lake import Lake
 from pipeline.orchestration.runs import dagster_home
-from pipeline.settings import load_settings
-from pipeline.training.cadence import settings_hash, training_due
+from pipeline.settings import Settings, load_settings
+from pipeline.training.cadence import decide, recorded_trainings, settings_hash
 from resources.tracking import Tracking
 
 pytestmark = pytest.mark.slow
@@ -83,15 +83,21 @@ def test_nights_go_on_from_the_first(home: Path, night: date) -> None:
 
 def test_training_is_due_without_a_champion_with_an_old_one_and_with_other_settings(home: Path, night: date) -> None:
     lake, settings = Lake(home), load_settings(home)
-    version = champion(home)
-    assert training_due(lake, settings, night, None, None) == "no champion yet"
-    assert training_due(lake, settings, night, version, night) is None
-    assert "days old" in str(training_due(lake, settings, night + timedelta(days=7), version, night))
+    version: str | None = champion(home)
+
+    def due(on: date, settings: Settings = settings, version: str | None = version) -> str:
+        shaped_by = settings_hash(lake, settings, night)
+        return decide(recorded_trainings(lake), on, settings.training, shaped_by=shaped_by, champion=version).action
+
+    assert due(night, version=None) == "full"
+    assert due(night) == "reuse"
+    assert due(night + timedelta(days=7)) == "update"
+    assert due(night + timedelta(days=91)) == "full"
     other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 99})})
-    assert settings_hash(lake, other) != settings_hash(lake, settings)
-    assert "changed" in str(training_due(lake, other, night, version, night))
+    assert settings_hash(lake, other, night) != settings_hash(lake, settings, night)
+    assert due(night, other) == "full"
     rarer = settings.model_copy(update={"training": settings.training.model_copy(update={"retrain_every_days": 30})})
-    assert settings_hash(lake, rarer) == settings_hash(lake, settings)
+    assert settings_hash(lake, rarer, night) == settings_hash(lake, settings, night)
 
 
 def test_the_run_of_a_killed_command_line_is_marked_failed(home: Path, night: date) -> None:

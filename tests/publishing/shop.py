@@ -1,6 +1,7 @@
 """A small shop's lake, written by hand: two years of sales, two nights of forecasts, a backtest, some bad lines."""
 
 import math
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from scipy import stats
 
+from pipeline.forecasting.vintages import Vintage, file_hash, part_of, write_vintage
 from pipeline.lake import Lake
 from pipeline.settings import QUANTILE_COLUMNS, QUANTILES
 from tests.forecasting.fakes import write_demand
@@ -46,8 +48,7 @@ def write_shop(
         }
         lake.write(con, "item_sightings", {"known_on": days[-1].isoformat()}, pa.table(sightings))
         for night in NIGHTS:
-            lake.write(con, "forecasts", {"as_of": night.isoformat()}, forecasts(night, items), part="lstm%2F1")
-            lake.write(con, "forecast_totals", {"as_of": night.isoformat()}, totals(night, items), part="lstm%2F1")
+            write_vintage_of(lake, night, items)
         lake.write(con, "backtest_scores", {"as_of": NIGHT.isoformat()}, scores())
         quality = {"file_name": ["a.csv"], "source": ["s"], "measure": ["lines"], "value": [7]}
         lake.write(con, "data_quality", {"file_hash": "f1"}, pa.table(quality))
@@ -63,26 +64,71 @@ def write_shop(
     return lake
 
 
-def forecasts(night: date, items: dict[str, tuple[str, str, float, float]]) -> pa.Table:
+def write_vintage_of(
+    lake: Lake,
+    night: date,
+    items: dict[str, tuple[str, str, float, float]] | None = None,
+    version: str = "lstm/1",
+    *,
+    made_at: datetime | None = None,
+    is_named: bool = False,
+    times: float = 1.0,
+) -> Vintage:
+    """A night's forecasts (all rates so many times) with their row in `vintages`, as forecasting writes them."""
+    scaled = {
+        item: (text, category, rate * times, lift) for item, (text, category, rate, lift) in (items or ITEMS).items()
+    }
+    with lake.connect() as con:
+        for table, rows in (
+            ("forecasts", forecasts(night, scaled, version)),
+            ("forecast_totals", totals(night, scaled, version)),
+        ):
+            lake.write(con, table, {"as_of": night.isoformat()}, rows, part=part_of(version))
+    vintage = Vintage(
+        as_of=night,
+        model_version=version,
+        trained_as_of=night,
+        is_named=is_named,
+        data_snapshot="0" * 32,
+        series=len(scaled),
+        forecast_rows=len(scaled) * HORIZON,
+        total_rows=(len(scaled) + 1) * (HORIZON // 7 + 1) + HORIZON,
+        forecasts_hash="",
+        totals_hash="",
+        settings_hash="",
+        device="cpu",
+        threads=2,
+        libraries="{}",
+        made_at=made_at or datetime(night.year, night.month, night.day, 23),
+    )
+    days, sums = (file_hash(path) for path in vintage.files(lake).values())
+    vintage = replace(vintage, forecasts_hash=days, totals_hash=sums)
+    write_vintage(lake, vintage)
+    return vintage
+
+
+def forecasts(night: date, items: dict[str, tuple[str, str, float, float]], version: str = "lstm/1") -> pa.Table:
     """Daily Poisson forecasts of a night."""
     rows = [
         {"item_id": item, "location": "", "target_date": night + timedelta(days=ahead), "horizon_days": ahead}
         | distribution(rate * times)
-        | stamp(night)
+        | stamp(version)
         for item, (_, _, rate, times) in items.items()
         for ahead in range(1, HORIZON + 1)
     ]
     return pa.Table.from_pylist(rows)
 
 
-def totals(night: date, items: dict[str, tuple[str, str, float, float]]) -> pa.Table:
-    """Sums of the same, item-weeks from the day after the night (a Monday), item-seasons and the total by week."""
+def totals(night: date, items: dict[str, tuple[str, str, float, float]], version: str = "lstm/1") -> pa.Table:
+    """Sums of the same, item-weeks from the day after the night (a Monday), item-seasons; the total by day and week."""
     starts = [night + timedelta(days=1 + 7 * n) for n in range(HORIZON // 7)]
     whole = sum(rate * times for _, _, rate, times in items.values())
     keys = [("item", item, rate * times) for item, (_, _, rate, times) in items.items()] + [("total", "", whole)]
     rows = []
     for level, identity, mean in keys:
         periods = [("week", start, 7) for start in starts] + [("season", starts[0], HORIZON)]
+        if level == "total":
+            periods += [("day", night + timedelta(days=ahead), 1) for ahead in range(1, HORIZON + 1)]
         for kind, start, days in periods:
             rows.append(
                 {
@@ -93,7 +139,7 @@ def totals(night: date, items: dict[str, tuple[str, str, float, float]]) -> pa.T
                     "period_end": start + timedelta(days=days - 1),
                 }
                 | distribution(mean * days)
-                | stamp(night)
+                | stamp(version)
             )
     return pa.Table.from_pylist(rows)
 
@@ -107,12 +153,8 @@ def distribution(mean: float) -> dict[str, float]:
     return {"mean": float(mean), **levels}
 
 
-def stamp(night: date) -> dict[str, Any]:
-    return {
-        "model_version": "lstm/1",
-        "data_snapshot": "0" * 32,
-        "made_at": datetime(night.year, night.month, night.day, 23),
-    }
+def stamp(version: str) -> dict[str, Any]:
+    return {"model_version": version, "data_snapshot": "0" * 32}
 
 
 def scores() -> pa.Table:

@@ -12,7 +12,7 @@ from pipeline.publishing.publish import publish
 from pipeline.publishing.query import query
 from pipeline.settings import QUANTILE_COLUMNS, QUANTILES
 from tests.forecasting.fakes import some_settings
-from tests.publishing.shop import HORIZON, ITEMS, NIGHT, NIGHTS, distribution, forecasts, write_shop
+from tests.publishing.shop import HORIZON, ITEMS, NIGHT, NIGHTS, distribution, write_shop, write_vintage_of
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +87,7 @@ def test_forecast_accuracy_has_the_wql_and_wape_of_the_backtest(tmp_path):
     """One definition in SQL and one in Python: an analyst's number and the backtest's are the same number."""
     lake = write_shop(Lake(tmp_path))
     early = NIGHT - timedelta(days=70)
-    with lake.connect() as con:
-        lake.write(con, "forecasts", {"as_of": early.isoformat()}, forecasts(early, ITEMS), part="lstm%2F1")
+    write_vintage_of(lake, early)
     publish(lake, some_settings(), NIGHT)
     accuracy = ask(tmp_path, f"FROM forecast_accuracy WHERE as_of = DATE '{early}'")
     assert {row["lead_days"] for row in accuracy} == {"001-007", "008-028", "029-056", "057-"}

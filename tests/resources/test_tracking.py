@@ -66,13 +66,15 @@ def train(
     promote: bool = True,
     snapshot: str = "a" * 32,
     fitted: Fitted = FITTED,
+    tags: dict[str, str] | None = None,
 ) -> ModelVersion:
     with tracking.training_run(
         as_of=as_of, kind="seasonal_naive", compute=Compute(), settings=settings, dagster_run_id="d-1"
     ) as run:
         run.log_fitted(fitted)
         run.log_data(snapshot, {"demand_daily": 360, "items": 3})
-        return tracking.register(run, fitted, panel, promote=promote)
+        run.log_decision({"promoted": promote})
+        return tracking.register(run, fitted, panel, promote=promote, tags=tags)
 
 
 def item_plot(panel: Panel, row: int, title: str) -> ItemPlot:
@@ -200,6 +202,56 @@ def test_a_backfill_of_an_older_night_does_not_take_the_alias(
     assert tracking.champion(date(2024, 3, 15)) == older
     again = train(tracking, settings, panel, date(2024, 4, 1))
     assert tracking.champion() == again == tracking.champion(date(2024, 4, 1))
+
+
+def test_a_version_is_found_by_the_name_that_the_tables_hold(
+    tracking: Tracking, settings: Settings, panel: Panel
+) -> None:
+    version = train(tracking, settings, panel, NIGHT, promote=False)
+    assert tracking.version("almanac-test-shop/1") == version
+    for unknown in ("almanac-test-shop/2", "almanac-other-shop/1", "1", "almanac-test-shop/x", ""):
+        with pytest.raises(ModelError, match=r"no model version .*the newest are almanac-test-shop/1"):
+            tracking.version(unknown)
+
+
+def test_a_home_without_a_version_says_so(tracking: Tracking) -> None:
+    with pytest.raises(ModelError, match="no version was trained yet"):
+        tracking.version("almanac-test-shop/1")
+
+
+def test_a_version_has_all_its_tags_from_its_first_moment(
+    tracking: Tracking, settings: Settings, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the registry and the alias: the next run finds what was decided, and mends the rest."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "settle", killed)
+        with pytest.raises(Killed):
+            train(tracking, settings, panel, NIGHT, tags={"kind": "update", "parent": "almanac-test-shop/9"})
+    assert tracking.champion() is None
+    [left] = tracking.unrecorded(set())
+    assert (left.kind, left.parent, left.tags["promoted"]) == ("update", "almanac-test-shop/9", "true")
+    tracking.settle(left)
+    assert tracking.champion() == left
+    run = tracking.client.get_run(left.run_id)
+    assert (run.info.status, run.data.tags["model_version"]) == ("FINISHED", "almanac-test-shop/1")
+    assert tracking.unrecorded({left.model_version}) == []
+
+
+def test_a_version_that_lost_does_not_get_the_alias(tracking: Tracking, settings: Settings, panel: Panel) -> None:
+    first = train(tracking, settings, panel, NIGHT)
+    lost = train(tracking, settings, panel, NIGHT, promote=False)
+    assert lost.tags["promoted"] == "false"
+    tracking.settle(lost)
+    assert tracking.champion() == first
+    shutil.rmtree(lost.folder)
+    assert tracking.unrecorded({first.model_version}) == [], "nothing to record of a version whose folder is gone"
 
 
 def test_a_home_that_was_moved_still_finds_its_champion(

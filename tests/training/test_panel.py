@@ -1,5 +1,6 @@
 """The panel of a night, from facts written straight into the lake."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -164,6 +165,21 @@ def test_history_can_be_cut(shop):
     cut = panel_of(shop, history_days=30)
     assert (cut.history, cut.as_of) == (30, NIGHT)
     assert cut.units.tobytes() == np.ascontiguousarray(panel_of(shop).units[:, -30:]).tobytes()
+
+
+@pytest.mark.parametrize("days", [30, DAYS, DAYS + 50])
+def test_a_view_that_begins_later_gives_the_last_columns_of_the_panel(shop, days):
+    since = NIGHT - timedelta(days=days - 1)
+    with as_of_view(shop.lake, NIGHT, since=since) as view:
+        bounded = build_panel(view, settings(), horizon=21)
+    whole = panel_of(shop, history_days=days, series=list(zip(bounded.item_id, bounded.location, strict=True)))
+    assert bounded.history == min(days, DAYS)
+    # what was paid before the view begins is not known in it
+    known = ~np.isnan(bounded.price)
+    assert (bounded.price[known] == whole.price[known]).all()
+    sold = np.maximum.accumulate(bounded.units > 0, axis=1)
+    assert known[:, : bounded.history][sold].all()
+    same(replace(bounded, price=whole.price), whole)
 
 
 def test_a_night_without_active_items_says_so(shop):

@@ -94,3 +94,20 @@ def test_a_day_without_orders(home):
     (file,) = home.validate().files
     assert file.lines == file.accepted == 0
     assert file.balances
+
+
+def test_quarantined_lines_that_somebody_deleted_are_put_there_again(home):
+    for name, order in (("orders_1.csv", "O3"), ("orders_2.csv", "O4")):
+        home.drop(name, f"{HEADER}\n{GOOD.replace('O1', 'P' + order)}\n{order},A,x,,1,2010-07-01,\n")
+    home.ingest()
+    home.validate()
+    before = home.read("SELECT * FROM quarantined_order_lines ORDER BY ALL")
+    quality = home.read("SELECT * FROM data_quality ORDER BY ALL")
+    (lost, _), *_ = home.read("SELECT file_hash, file_name FROM raw_files WHERE file_name = 'orders_2.csv'")
+    home.lake.part_path("quarantined_order_lines", {"file_hash": lost}, "part").unlink()
+    report = home.validate()
+    assert [file.file_name for file in report.files] == ["orders_2.csv"]
+    assert lost in report.warnings[0]
+    assert home.read("SELECT * FROM quarantined_order_lines ORDER BY ALL") == before
+    assert home.read("SELECT * FROM data_quality ORDER BY ALL") == quality
+    assert home.validate().warnings == ()

@@ -1,0 +1,221 @@
+"""The gate: a challenger becomes champion only when days that neither has trained on do not speak against it.
+
+What is scored is not what is registered. A training holds back its last days, chooses its weights by them, and then learns
+them too, so that the version forecasts with all that was known. Only the weights from before that last step can be asked
+about those days (`Fitted.validated`): they are set against the champion, and they speak for the version that comes of them.
+Even so the days held back chose between the challenger's checkpoints, which favours it a little; the champion, where it
+learned some of them, is asked about the others only.
+
+Forgetting is asked of the version itself, on seasons that both have learned: it says what an update has overwritten.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+from pipeline.models.base import Array, Fitted
+from pipeline.models.panel import Panel
+from pipeline.models.quantiles import quantile_loss
+from pipeline.training.cadence import UPDATE
+
+MAX_BIAS = 0.05
+MAX_BIAS_GROWTH = 0.02
+MAX_FORGETTING = 0.02
+
+_SERIES = 1000
+_DRAWS = 1000
+_SEASON_DAYS = 28
+_SEASONS_AGO = (364, 182)
+_YEAR = 365
+_LEAST_HISTORY = 56
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Challenger and champion side by side; the fields are columns of `champion_decisions`.
+
+    Attributes:
+        first_day: first of the days that both were scored on.
+        last_day: last of them.
+        series: series scored.
+        challenger_wql: WQL of the challenger's validated weights.
+        champion_wql: WQL of the champion.
+        change_low: lower end of the 95 % bootstrap interval of challenger_wql / champion_wql - 1, over series.
+        change_high: upper end.
+        challenger_bias: signed bias of the challenger.
+        champion_bias: signed bias of the champion.
+        forgetting: WQL on past seasons by that of the champion, less 1; None without such seasons.
+    """
+
+    first_day: date
+    last_day: date
+    series: int
+    challenger_wql: float
+    champion_wql: float
+    change_low: float
+    change_high: float
+    challenger_bias: float
+    champion_bias: float
+    forgetting: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a challenger is promoted, why in words, and what it was judged by (None when there was nothing)."""
+
+    promoted: bool
+    reason: str
+    comparison: Comparison | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for a tag or an artefact."""
+        compared = asdict(self.comparison) if self.comparison else None
+        if compared:
+            compared |= {name: compared[name].isoformat() for name in ("first_day", "last_day")}
+        return {"promoted": self.promoted, "reason": self.reason, "comparison": compared}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Verdict":
+        """Undo `to_json`."""
+        compared = stored["comparison"]
+        if compared:
+            compared = Comparison(
+                **compared | {name: date.fromisoformat(compared[name]) for name in ("first_day", "last_day")}
+            )
+        return cls(stored["promoted"], stored["reason"], compared)
+
+
+def gate(
+    panel: Panel,
+    challenger: Fitted,
+    champion: Fitted | None,
+    *,
+    kind: str,
+    champion_as_of: date | None,
+    days: int,
+    seed: int,
+) -> Verdict:
+    """Judge a challenger.
+
+    Args:
+        panel: what the challenger was trained on.
+        challenger: the new version, as fitted just now.
+        champion: what it would replace; None on the first training.
+        kind: full or update.
+        champion_as_of: night whose knowledge the champion was trained on.
+        days: days that the challenger's training held back.
+        seed: of the bootstrap.
+    """
+    if champion is None or champion_as_of is None:
+        return Verdict(True, "the first of its home")
+    unseen = min(days, (panel.as_of - champion_as_of).days)
+    if challenger.validated is None or unseen < 1:
+        return Verdict(True, "no day that neither has trained on")
+    try:
+        champion.forecast(panel.rows(slice(0, 1)), 1)
+    except ModelError as error:
+        return Verdict(True, f"the champion cannot serve any more: {error}")
+    comparison = compare(panel, challenger, champion, unseen, seed)
+    if comparison is None:
+        return Verdict(True, f"nothing was sold on the {unseen} days that neither has trained on")
+    return judge(kind, comparison)
+
+
+def judge(kind: str, comparison: Comparison) -> Verdict:
+    """The rule: significantly worse is refused; of an update also a bias that grew, and forgetting."""
+    one = comparison
+    change = one.challenger_wql / one.champion_wql - 1 if one.champion_wql > 0 else 0.0
+    told = f"WQL {change:+.1%} [{one.change_low:+.1%}, {one.change_high:+.1%}] on {one.series} series"
+    if one.change_low > 0:
+        return Verdict(False, f"significantly worse than the champion: {told}", one)
+    if kind == UPDATE:
+        grown = abs(one.challenger_bias) - abs(one.champion_bias)
+        if abs(one.challenger_bias) > MAX_BIAS and grown > MAX_BIAS_GROWTH:
+            return Verdict(False, f"bias grew from {one.champion_bias:+.1%} to {one.challenger_bias:+.1%}; {told}", one)
+        if one.forgetting is not None and one.forgetting > MAX_FORGETTING:
+            return Verdict(False, f"forgets: {one.forgetting:+.1%} WQL on past seasons; {told}", one)
+    return Verdict(True, f"not worse than the champion: {told}", one)
+
+
+def compare(panel: Panel, challenger: Fitted, champion: Fitted, days: int, seed: int) -> Comparison | None:
+    """Score both on the last days of a panel, and on past seasons; None when nothing was sold on those days.
+
+    Args:
+        panel: the panel of tonight.
+        challenger: the version, with its validated weights.
+        champion: the one that serves.
+        days: last days of the panel, which neither has trained on.
+        seed: of the bootstrap.
+    """
+    validated = challenger.validated or challenger
+    origin = panel.history - days
+    rows = _best_sellers(panel, origin)
+    if origin < 1 or not len(rows):
+        return None
+    actual = panel.units[rows, origin:].astype(np.float64)
+    units = float(actual.sum())
+    if units <= 0:
+        return None
+    cut = panel.rows(rows).until(origin)
+    (new, new_bias), (old, old_bias) = (_losses(one, cut, actual) for one in (validated, champion))
+    low, high = _interval(new, old, seed)
+    return Comparison(
+        first_day=panel.first_day + timedelta(days=origin),
+        last_day=panel.as_of,
+        series=len(rows),
+        challenger_wql=float(new.sum()) / units,
+        champion_wql=float(old.sum()) / units,
+        change_low=low,
+        change_high=high,
+        challenger_bias=new_bias,
+        champion_bias=old_bias,
+        forgetting=_forgetting(panel, challenger, champion),
+    )
+
+
+def _forgetting(panel: Panel, challenger: Fitted, champion: Fitted) -> float | None:
+    """WQL on the weeks one year and half a year ago by that of the champion, less 1."""
+    new = old = 0.0
+    for ago in _SEASONS_AGO:
+        origin = panel.history - ago
+        if origin < _LEAST_HISTORY:
+            continue
+        rows = _best_sellers(panel, origin)
+        if len(rows):
+            actual = panel.units[rows, origin : origin + _SEASON_DAYS].astype(np.float64)
+            cut = panel.rows(rows).until(origin)
+            new += float(_losses(challenger, cut, actual)[0].sum())
+            old += float(_losses(champion, cut, actual)[0].sum())
+    return new / old - 1 if old > 0 else None
+
+
+def _best_sellers(panel: Panel, origin: int) -> NDArray[np.int64]:
+    """Rows of the series that sold most in the year up to a column, those with any sale, in order."""
+    sold = panel.units[:, max(0, origin - _YEAR) : origin].sum(axis=1, dtype=np.float64)
+    best = np.argsort(-sold, kind="stable")[:_SERIES]
+    return np.sort(best[sold[best] > 0]).astype(np.int64)
+
+
+def _losses(fitted: Fitted, cut: Panel, actual: Array) -> tuple[Array, float]:
+    """Quantile loss of each series over the days, and the bias over all."""
+    series, days = actual.shape
+    forecast = fitted.forecast(cut, days)
+    quantiles = forecast.quantiles.reshape(series * days, -1)
+    loss = quantile_loss(actual.reshape(-1), quantiles).reshape(series, days).sum(axis=1)
+    return loss, float((forecast.mean - actual).sum() / max(actual.sum(), 1.0))
+
+
+def _interval(new: Array, old: Array, seed: int) -> tuple[float, float]:
+    """95 % interval of Σnew / Σold − 1 under redrawn series: both models meet the same series in every draw."""
+    generator = np.random.default_rng([seed, 97])
+    counts = generator.multinomial(len(new), np.full(len(new), 1 / len(new)), size=_DRAWS)
+    drawn_new, drawn_old = counts @ new, counts @ old
+    known = drawn_old > 0
+    if not known.any():
+        return 0.0, 0.0
+    low, high = np.quantile(drawn_new[known] / drawn_old[known] - 1, [0.025, 0.975])
+    return float(low), float(high)

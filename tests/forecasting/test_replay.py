@@ -1,0 +1,171 @@
+"""Vintages: kept as they were made, replayed to the same bytes, and honest about what no longer comes out the same."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from pipeline.forecasting import nightly
+from pipeline.forecasting.replay import TOLERANCE, NightForecast, forecast_night, replay
+from pipeline.forecasting.vintages import own, vintages
+from pipeline.lake import Lake
+from pipeline.models.base import Compute, Forecast
+from pipeline.settings import ForecastSettings
+from tests.forecasting.fakes import AS_OF, GammaForecaster, make_panel, some_settings, write_demand
+
+SETTINGS = some_settings()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake(tmp_path)
+    write_demand(lake, [(item, "", AS_OF - timedelta(days=back), 3) for back, item in enumerate("abcdef")])
+    return lake
+
+
+@pytest.fixture(autouse=True)
+def panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels without arrays: the fake forecaster reads names only."""
+
+    def fake(_: Any, __: Any, series: list[tuple[str, str]], *___: Any) -> Iterator[Any]:
+        yield make_panel([item for item, _ in series])
+
+    monkeypatch.setattr(nightly, "_panels", fake)
+
+
+def make(lake: Lake, fitted: Any = None, version: str = "gamma/1", **more: Any) -> NightForecast:
+    return forecast_night(
+        lake, more.pop("settings", SETTINGS), AS_OF, fitted or GammaForecaster(), version, trained_as_of=AS_OF, **more
+    )
+
+
+def stored(lake: Lake) -> list[bytes]:
+    return [path.read_bytes() for one in vintages(lake) for path in one.files(lake).values()]
+
+
+class Shifted(GammaForecaster):
+    """Forecasts that lie off by a share."""
+
+    by = 0.0
+
+    def forecast(self, panel: Any, horizon: int, **more: Any) -> Forecast:
+        answer = super().forecast(panel, horizon, **more)
+        return replace(answer, mean=answer.mean * (1 + self.by))
+
+
+def shifted(by: float) -> Shifted:
+    made = Shifted()
+    made.by = by
+    return made
+
+
+def test_the_row_of_a_vintage_says_what_a_replay_needs(lake: Lake) -> None:
+    night = make(lake)
+    assert vintages(lake) == [night.vintage]
+    assert (night.vintage.series, night.vintage.forecast_rows, night.vintage.device) == (6, 6 * 91, "cpu")
+    assert night.vintage.threads == 2
+    assert "torch" in night.vintage.libraries
+    assert night.vintage.state(lake) == "stands"
+
+
+def test_a_replay_gives_the_same_bytes_and_leaves_the_home_alone(lake: Lake) -> None:
+    vintage = make(lake).vintage
+    before = {path: path.read_bytes() for path in lake.root.rglob("*.parquet")}
+    result = replay(lake, SETTINGS, vintage, GammaForecaster())
+    assert result.same_bytes
+    assert result.same
+    assert {path: path.read_bytes() for path in lake.root.rglob("*.parquet")} == before
+
+
+def test_a_vintage_that_stands_is_kept_and_force_makes_the_same_bytes(lake: Lake) -> None:
+    first = make(lake).vintage
+    bytes_before = stored(lake)
+    # another forecaster under the same name would say something else: the night is not asked again
+    again = make(lake, shifted(0.5))
+    assert again.report is None
+    assert again.vintage == first
+    forced = make(lake, force=True).vintage
+    assert stored(lake) == bytes_before
+    assert replace(forced, made_at=first.made_at) == first
+
+
+def test_facts_that_are_dated_back_are_told_and_change_nothing(lake: Lake) -> None:
+    first = make(lake).vintage
+    bytes_before = stored(lake)
+    write_demand(lake, [("a", "", AS_OF - timedelta(days=3), 50)])
+    night = make(lake)
+    assert night.vintage == first
+    assert "facts known on the night" in night.changed[0]
+    assert stored(lake) == bytes_before
+    told = replay(lake, SETTINGS, first, GammaForecaster()).told
+    assert any("data_snapshot" in line or "facts known" in line for line in told)
+
+
+def test_other_settings_are_told(lake: Lake) -> None:
+    make(lake)
+    fewer = SETTINGS.model_copy(update={"forecast": ForecastSettings(horizon_days=28)})
+    assert "settings" in make(lake, settings=fewer).changed[0]
+
+
+@pytest.mark.parametrize(
+    ("by", "device", "same"),
+    [(1e-9, "cpu", False), (TOLERANCE / 10, "cuda", True), (TOLERANCE * 10, "cuda", False)],
+    ids=["the last digit, on a CPU", "within the tolerance of a GPU", "beyond it"],
+)
+def test_what_counts_as_the_same(lake: Lake, by: float, device: str, same: bool) -> None:
+    vintage = make(lake, compute=Compute(device=device)).vintage
+    result = replay(lake, SETTINGS, vintage, shifted(by), device=device)
+    assert not result.same_bytes
+    assert result.same is same
+    assert ("rows differ" in result.told[0]) is not same
+
+
+def test_a_file_that_was_changed_by_hand_is_found(lake: Lake) -> None:
+    vintage = make(lake).vintage
+    file = vintage.files(lake)["forecasts"]
+    with duckdb.connect() as con:
+        con.execute(f"CREATE TABLE t AS FROM read_parquet('{file}', hive_partitioning = false)")
+        con.execute("UPDATE t SET mean = mean + 1 WHERE item_id = 'a' AND horizon_days = 3")
+        con.execute(f"COPY t TO '{file}' (FORMAT parquet)")
+    assert vintage.state(lake) == "altered"
+    result = replay(lake, SETTINGS, vintage, GammaForecaster())
+    assert not result.same
+    assert result.told[0].startswith("forecasts: 1 rows differ, a mean by up to 1")
+    assert make(lake).report is not None
+    assert vintages(lake)[0].state(lake) == "stands"
+
+
+def test_a_missing_file_names_the_way_out(lake: Lake) -> None:
+    vintage = make(lake).vintage
+    vintage.files(lake)["forecast_totals"].unlink()
+    assert vintage.state(lake) == "missing"
+    assert "almanac backfill" in replay(lake, SETTINGS, vintage, GammaForecaster()).told[0]
+
+
+def test_a_run_that_is_killed_between_files_leaves_no_vintage(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stored(lake) if make(lake) else []
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.forecasting.replay.write_vintage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(lake, force=True)
+    assert vintages(lake) == []
+    make(lake)
+    assert stored(lake) == before
+
+
+def test_a_named_version_never_passes_for_the_nights_own(lake: Lake) -> None:
+    first = make(lake).vintage
+    make(lake, version="gamma/9", is_named=True)
+    found = vintages(lake, AS_OF)
+    assert [one.model_version for one in found] == ["gamma/1", "gamma/9"]
+    assert own(found) == first
+    assert np.all([one.state(lake) == "stands" for one in found])

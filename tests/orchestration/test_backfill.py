@@ -1,0 +1,199 @@
+"""Backfills through the command line: past nights from what they knew, kept once made, and what cannot be made is named."""
+
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import EXIT_PERMANENT, EXIT_TRANSIENT, main
+from pipeline.examples.generated_shop import GeneratedShop
+from pipeline.forecasting.vintages import vintages
+from pipeline.lake import Lake
+from pipeline.orchestration.backfill import nights_between
+from resources.lake import home_lock
+from tests.conftest import MakeHome
+
+pytestmark = pytest.mark.slow
+
+FIRST, LAST = date(2022, 9, 4), date(2022, 10, 2)
+
+
+def stored(home: Path) -> dict[str, bytes]:
+    """Bytes of all forecasts of a home."""
+    root = home / "lake"
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for table in ("forecasts", "forecast_totals")
+        for path in sorted((root / table).rglob("*.parquet"))
+    }
+
+
+def backfill(home: Path, *more: str, first: date = FIRST, last: date = LAST) -> int:
+    return main(["backfill", "--home", str(home), "--from", str(first), "--to", str(last), *more])
+
+
+@pytest.fixture(scope="module")
+def season_home(make_home: MakeHome, night_shop: GeneratedShop) -> Path:
+    """A home after a backfill of five weekly nights, by the season of its settings."""
+    home = make_home(
+        night_shop,
+        training={"update_every_days": 14, "retrain_every_days": 91, "update_steps": 10, "max_seconds": 600.0},
+        seasons={"autumn-2022": f"{FIRST} to {LAST}"},
+    )
+    assert main(["backfill", "--home", str(home), "--season", "autumn-2022"]) == 0
+    return home
+
+
+@pytest.fixture
+def copy(season_home: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(season_home, tmp_path / "home"))
+
+
+def test_every_night_is_made_by_a_version_that_it_could_know(season_home: Path) -> None:
+    found = vintages(Lake(season_home))
+    assert [one.as_of for one in found] == nights_between(FIRST, LAST, 7)
+    assert all(one.trained_as_of <= one.as_of for one in found)
+    # trained on the first night and every second week
+    assert {one.trained_as_of for one in found} <= {FIRST, FIRST + timedelta(14), FIRST + timedelta(28)}
+    assert all(one.state(Lake(season_home)) == "stands" for one in found)
+
+
+def test_a_backfill_again_keeps_what_stands(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before, made_at = stored(copy), [one.made_at for one in vintages(Lake(copy))]
+    assert backfill(copy) == 0
+    assert "5 stood already" in capfd.readouterr().out
+    assert stored(copy) == before
+    assert [one.made_at for one in vintages(Lake(copy))] == made_at
+
+
+def test_force_makes_the_same_bytes_anew(copy: Path) -> None:
+    before, made_at = stored(copy), [one.made_at for one in vintages(Lake(copy))]
+    assert backfill(copy, "--force", last=FIRST + timedelta(7)) == 0
+    assert stored(copy) == before
+    assert [one.made_at > then for one, then in zip(vintages(Lake(copy)), made_at, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("table", ["forecasts", "forecast_totals"])
+@pytest.mark.parametrize("harm", ["gone", "altered"])
+def test_a_file_that_somebody_harmed_is_made_again(
+    copy: Path, table: str, harm: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = stored(copy)
+    vintage = vintages(Lake(copy), FIRST + timedelta(7))[0]
+    file = vintage.files(Lake(copy))[table]
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(vintages(Lake(copy), FIRST)[0].files(Lake(copy))[table].read_bytes())
+    assert main(["verify", "--home", str(copy), "--as-of", str(vintage.as_of)]) == EXIT_PERMANENT
+    assert ("gone" if harm == "gone" else "not what was written") in capfd.readouterr().out
+    assert backfill(copy) == 0
+    assert "made again" in capfd.readouterr().out
+    assert stored(copy) == before
+
+
+def test_verify_makes_the_night_again_and_says_so(season_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = stored(season_home)
+    assert main(["verify", "--home", str(season_home), "--as-of", str(FIRST)]) == 0
+    assert "the same, byte for byte" in capfd.readouterr().out
+    assert stored(season_home) == before
+    assert main(["verify", "--home", str(season_home), "--as-of", "2022-09-05"]) == EXIT_PERMANENT
+    assert "the nearest is 2022-09-04" in capfd.readouterr().err
+
+
+def test_a_night_can_be_replayed_by_a_named_version_which_never_passes_for_its_own(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    newest = vintages(Lake(copy), LAST)[-1].model_version
+    own = vintages(Lake(copy), FIRST)[0].model_version
+    assert newest != own
+    before = stored(copy)
+    assert main(["run", "--home", str(copy), "--as-of", str(FIRST), "--model-version", newest]) == 0
+    found = {one.model_version: one.is_named for one in vintages(Lake(copy), FIRST)}
+    assert found == {own: False, newest: True}
+    assert {name: stored(copy)[name] for name in before} == before
+    capfd.readouterr()
+    query = f"SELECT DISTINCT model_version FROM forecast_as_of(DATE '{FIRST}')"
+    assert main(["sql", "--home", str(copy), query, "--format", "csv"]) == 0
+    assert own in capfd.readouterr().out
+    assert (
+        main(["run", "--home", str(copy), "--as-of", str(FIRST), "--model-version", "almanac-other/9"])
+        == EXIT_PERMANENT
+    )
+    assert "almanac-other/9" in capfd.readouterr().err
+
+
+def test_a_late_file_that_dates_itself_back_does_not_change_what_a_night_said(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = stored(copy)
+    some = next(path for path in sorted((copy / "orders").glob("orders_2022-08*.csv")))
+    head, *lines = some.read_text(encoding="utf-8").splitlines()
+    place = head.split(",").index("order_no") if "order_no" in head.split(",") else 0
+    more = [
+        ",".join("LATE" + cell if i == place else cell for i, cell in enumerate(line.split(",")))
+        for line in lines[:200]
+    ]
+    (copy / "orders" / "orders_late.csv").write_text("\n".join([head, *more]) + "\n", encoding="utf-8")
+    assert backfill(copy) == 0
+    assert stored(copy) == before
+    capfd.readouterr()
+    assert main(["verify", "--home", str(copy), "--as-of", str(LAST)]) == EXIT_PERMANENT
+    assert "the facts known on the night" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--from", "2022-10-02", "--to", "2022-09-04"], "before --from"),
+        (["--from", "2021-01-01", "--to", "2021-02-01"], "the first possible night is"),
+        (["--from", "2024-06-01", "--to", "2024-07-01"], "orders end on"),
+        (["--from", "2099-01-01", "--to", "2099-02-01"], "not over"),
+        (["--from", "1999-01-01", "--to", "1999-02-01"], "nights begin with"),
+        (["--season", "autumn-2023"], "did you mean 'autumn-2022'"),
+        (["--season", "autumn-2022", "--from", "2022-09-04"], "leave out --from"),
+        (["--from", "2022-09-04"], "--to"),
+        (["--from", "2022-09-04", "--to", "2022-09-11", "--every", "week"], "write 1d, 7d or 4w"),
+    ],
+    ids=["backwards", "before the orders", "after the orders", "future", "too long ago", "unknown season",
+         "season and dates", "half a range", "no step"],
+)  # fmt: skip
+def test_impossible_ranges_are_named_and_change_nothing(
+    season_home: Path, arguments: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = stored(season_home)
+    assert main(["backfill", "--home", str(season_home), *arguments]) == EXIT_PERMANENT
+    message = capfd.readouterr()
+    assert told in message.err + message.out
+    assert "Traceback" not in message.err
+    assert stored(season_home) == before
+
+
+def test_possible_nights_of_a_range_are_made_and_the_others_named(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert backfill(copy, first=date(2023, 2, 19), last=date(2023, 3, 5)) == 0
+    told = capfd.readouterr().out
+    assert "skipped: orders end on 2023-02-24" in told
+    assert vintages(Lake(copy))[-1].as_of == date(2023, 2, 19)
+
+
+def test_a_backfill_does_not_meet_a_running_night(season_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pipeline.cli import main; "
+        f"sys.exit(main(['backfill', '--home', {str(season_home)!r}, '--from', '2022-09-04', '--to', '2022-09-11']))"
+    )
+    with home_lock(season_home):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == EXIT_TRANSIENT
+    assert "another run is using this home" in result.stderr
