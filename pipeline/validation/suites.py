@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from pipeline.errors import SettingsError
-from pipeline.ingestion.standing import PartFile, fingerprint, standing
+from pipeline.ingestion.standing import PartFile, delivery_files, fingerprint, standing
 from pipeline.lake import Lake, replace_file
 from pipeline.settings import Settings
 from pipeline.tables import TABLES, lake_tables
@@ -122,7 +122,7 @@ def run_suite(lake: Lake, table: str, settings: Settings, as_of: date | None = N
         if units and not new:
             return SuiteOutcome(table, as_of, checked=fingerprints, made_from=made_from)
         checked = {unit: stamp for unit, stamp in checked.items() if unit in units}
-    frame = _frame(lake, table, sql, new, as_of)
+    frame = _frame(lake, table, sql, {unit: units[unit] for unit in new} if new is not None else None, as_of)
     result = _validate(table, frame, expected)
     results = tuple(
         ExpectationOutcome(
@@ -183,24 +183,25 @@ def _checked(home: Path, table: str, made_from: str) -> dict[str, str]:
         return {}
 
 
-def _frame(lake: Lake, table: str, sql: str, new: set[str] | None, as_of: date | None) -> Any:
+def _frame(lake: Lake, table: str, sql: str, new: Mapping[str, list[PartFile]] | None, as_of: date | None) -> Any:
     """The small frame that a suite looks at.
 
     Args:
         lake: the home's lake.
         table: the table.
         sql: its frame; it reads tables by their name, cut to what is new, and its own one whole as `lake_<name>`.
-        new: what to look at: deliveries, or partitions of the table; None: everything.
+        new: what to look at: files by delivery, or by partition of the table; None: everything.
         as_of: variable of the frames of what a night makes.
     """
     words = set(re.findall(r"\w+", sql))
     own = _LISTED_BY.get(table, table)
     with lake.connect() as con:
         for name in (declared.name for declared in lake_tables() if declared.name in words):
-            by_delivery = TABLES[name].partition == ("file_hash",)
             files = None
-            if new is not None and (name == own or (by_delivery and TABLES[own].partition == ("file_hash",))):
-                files = [file.path for unit, found in _units(lake, name).items() if unit in new for file in found]
+            if new is not None and name == own:
+                files = [file.path for found in new.values() for file in found]
+            elif new is not None and TABLES[own].partition == TABLES[name].partition == ("file_hash",):
+                files = delivery_files(lake, name, new)
             con.execute(f'CREATE VIEW "{name}" AS {lake.select(name, files=files)}')
         con.execute("SET VARIABLE as_of = $1::DATE", [as_of])
         if f"lake_{table}" in words:

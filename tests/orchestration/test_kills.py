@@ -19,8 +19,8 @@ from tests.orchestration.test_backfill import stored
 pytestmark = pytest.mark.slow
 
 KILLS = 24
-NIGHTS = ("2022-04-03", "2022-05-15")
-"""Seven weekly nights: a first training, updates in between, forecasts each night."""
+NIGHTS = ("2022-04-03", "2022-05-01")
+"""Five weekly nights: a first training, two updates, forecasts each night."""
 
 
 def run_backfill(home: str) -> None:
@@ -52,6 +52,7 @@ def weights(home: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((home / "mlflow").rglob("model.safetensors"))]
 
 
+@pytest.mark.timeout(900)
 def test_a_backfill_killed_at_random_points_ends_in_the_same_bytes(new_home: Path, tmp_path: Path) -> None:
     workers = multiprocessing.get_context("forkserver")
     # the libraries are loaded once; each process that is killed begins where a command line begins to work
@@ -81,14 +82,14 @@ def test_a_backfill_killed_at_random_points_ends_in_the_same_bytes(new_home: Pat
     whole = Path(shutil.copytree(new_home, tmp_path / "whole"))
     assert attempt(whole, None)
     wanted = stored(whole)
-    assert len(wanted) == 14
+    assert len(wanted) == 10
 
     chance = random.Random(5)
     kills = round_number = 0
     while kills < KILLS:
         round_number += 1
         home = Path(shutil.copytree(new_home, tmp_path / f"killed{round_number}"))
-        while not attempt(home, chance.uniform(0.3, 5.0) if kills < KILLS else None):
+        while not attempt(home, chance.uniform(0.2, 4.0) if kills < KILLS else None):
             kills += 1
         assert stored(home) == wanted
         assert [v.forecasts_hash for v in vintages(Lake(home))] == [v.forecasts_hash for v in vintages(Lake(whole))]
