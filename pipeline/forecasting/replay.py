@@ -27,8 +27,9 @@ from pipeline.models.base import Compute, Fitted, Progress, silent
 from pipeline.settings import QUANTILE_COLUMNS, Settings
 from pipeline.tables import TABLES
 
-THREADS = 2
-"""Threads that forecasts are made with on any machine: matrix kernels split their sums by the number of threads."""
+THREADS = 1
+"""Threads that forecasts are made with on any machine: matrix kernels split their sums by the number of threads. A second one
+saves a tenth of the time, and where another program wants the core too it waits: 3 s became 15 to 95."""
 NONDETERMINISTIC = ("LSTM kernels of cuDNN", "matrix products in reduced precision on a GPU")
 """Operations that may give other last digits each time on a GPU."""
 TOLERANCE = 0.001

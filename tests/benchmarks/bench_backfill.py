@@ -17,9 +17,6 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from pipeline.examples.homes import init_home
 from pipeline.settings import SETTINGS_FILE
@@ -61,9 +58,8 @@ def make_home(home: Path, orders: Path) -> Path:
     """A new home of the example that trains every 4 weeks."""
     init_home(home, "online-retail-ii", orders=orders)
     path = home / SETTINGS_FILE
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    settings["training"] = {**settings.get("training", {}), "update_every_days": 28}
-    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    settings = path.read_text(encoding="utf-8")
+    path.write_text(settings.replace("training:\n", "training:\n  update_every_days: 28\n"), encoding="utf-8")
     return home
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.forecasting import nightly
-from pipeline.forecasting.replay import TOLERANCE, NightForecast, forecast_night, replay
+from pipeline.forecasting.replay import THREADS, TOLERANCE, NightForecast, forecast_night, replay
 from pipeline.forecasting.vintages import own, vintages
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Forecast
@@ -68,7 +68,7 @@ def test_the_row_of_a_vintage_says_what_a_replay_needs(lake: Lake) -> None:
     night = make(lake)
     assert vintages(lake) == [night.vintage]
     assert (night.vintage.series, night.vintage.forecast_rows, night.vintage.device) == (6, 6 * 91, "cpu")
-    assert night.vintage.threads == 2
+    assert night.vintage.threads == THREADS
     assert "torch" in night.vintage.libraries
     assert night.vintage.state(lake) == "stands"
 

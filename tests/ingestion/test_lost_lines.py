@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import DeliveryError
@@ -85,7 +86,7 @@ def test_lost_lines_whose_customers_cannot_be_hidden_as_before_are_refused(three
         home.ingest()
 
 
-def test_items_and_promotions_are_read_again(home):
+def test_items_are_read_again(home):
     home.mapping["items"] = {"files": "items*", "item_id": "item", "item_text": "text"}
     home.drop_lines("orders_1.csv", FIRST)
     home.drop("items_1.csv", "item,text\nA,RED MUG\n")
@@ -94,6 +95,28 @@ def test_items_and_promotions_are_read_again(home):
     shutil.rmtree(home.lake.folder("raw_items"))
     assert len(home.ingest().warnings) == 1
     assert home.read("SELECT * FROM raw_items") == items
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_promotions_are_read_again_when_some_were_taken_over(home, taken_over):
+    home.mapping["promotions"] = {
+        "files": "promo*",
+        "item_id": "item",
+        "starts_on": "from",
+        "ends_on": "to",
+        "kinds": [{"kind": "display", "column": "display"}],
+    }
+    home.drop_lines("orders_1.csv", FIRST)
+    home.drop("promo_1.csv", "item,from,to,display\nA,2010-07-01,2010-07-07,yes\n")
+    home.ingest(MONDAY)
+    before = home.read("SELECT * FROM raw_promotions")
+    assert len(before) == 1
+    with home.lake.connect() as con:
+        counts = pa.table({"measure": ["delivered"], "value": [1 if taken_over else 0]})
+        home.lake.write(con, "promotion_report", {"file_hash": hashes(home)["promo_1.csv"]}, counts)
+    shutil.rmtree(home.lake.folder("raw_promotions"))
+    assert len(home.ingest().warnings) == taken_over
+    assert home.read("SELECT * FROM raw_promotions") == (before if taken_over else [])
 
 
 def test_a_lost_row_of_raw_files_comes_back_with_its_file(three_files):

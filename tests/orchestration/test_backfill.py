@@ -4,6 +4,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from pipeline.cli import EXIT_PERMANENT, EXIT_TRANSIENT, main
@@ -11,6 +12,11 @@ from pipeline.examples.generated_shop import GeneratedShop
 from pipeline.forecasting.vintages import vintages
 from pipeline.lake import Lake
 from pipeline.orchestration.backfill import nights_between
+from pipeline.orchestration.definitions import build_defs
+from pipeline.orchestration.runs import dagster_home
+from pipeline.publishing.query import connect
+from pipeline.publishing.season_plot import season_said
+from pipeline.settings import SeasonSettings
 from resources.lake import home_lock
 from tests.conftest import MakeHome
 
@@ -78,6 +84,34 @@ def test_force_makes_the_same_bytes_anew(copy: Path) -> None:
         False,
         False,
     ]
+
+
+def test_the_season_is_drawn_from_what_its_nights_said(season_home: Path) -> None:
+    plot = season_home / "report" / "seasons" / "autumn-2022.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    con = connect(season_home)
+    said = season_said(con, SeasonSettings(first=FIRST, last=LAST))
+    asked = "SELECT sum(units) FROM shop_days WHERE day BETWEEN $1 AND $2"
+    came = con.execute(asked, [LAST - timedelta(27), LAST]).fetchall()[0][0]
+    con.close()
+    assert sorted(said.weeks) == nights_between(FIRST, LAST, 7)
+    # the night before the last 28 days begin expects them whole, the nights within add what was sold by then
+    assert [(night, whole) for night, *_, whole in said.peak] == [
+        (FIRST, True),
+        *((FIRST + timedelta(7 * week), False) for week in (1, 2, 3)),
+    ]
+    assert said.peak_came == came
+    assert all(low <= mean <= high for _, mean, low, high, _ in said.peak)
+
+
+def test_a_partition_of_the_job_in_the_ui_keeps_what_stands(copy: Path) -> None:
+    before = stored(copy)
+    job = build_defs(copy).resolve_job_def("backfill")
+    with dg.DagsterInstance.from_config(str(dagster_home(copy))) as instance:
+        for night in (FIRST, LAST + timedelta(7)):
+            assert job.execute_in_process(instance=instance, partition_key=str(night)).success
+    assert {name: content for name, content in stored(copy).items() if str(LAST + timedelta(7)) not in name} == before
+    assert vintages(Lake(copy))[-1].as_of == LAST + timedelta(7)
 
 
 @pytest.mark.parametrize("table", ["forecasts", "forecast_totals"])

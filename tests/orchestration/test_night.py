@@ -210,7 +210,7 @@ def test_a_home_that_does_not_exist_says_how_to_make_one(tmp_path: Path, capfd: 
     assert "almanac init" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["init", "run", "backtest", "sql", "ui", "doctor"])
+@pytest.mark.parametrize("command", ["init", "run", "backfill", "verify", "backtest", "sql", "ui", "doctor"])
 def test_every_command_has_help_with_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert "Example:" in capfd.readouterr().out
