@@ -1,5 +1,6 @@
 """Backfills through the command line: past nights from what they knew, kept once made, and what cannot be made is named."""
 
+import csv
 import shutil
 from datetime import date, timedelta
 from pathlib import Path
@@ -181,6 +182,38 @@ def test_a_late_file_that_dates_itself_back_does_not_change_what_a_night_said(
     capfd.readouterr()
     assert main(["verify", "--home", str(copy), "--as-of", str(LAST)]) == EXIT_PERMANENT
     assert "the facts known on the night" in capfd.readouterr().out
+
+
+def test_a_corrected_delivery_changes_the_truth_from_the_night_it_became_known_and_no_vintage(copy: Path) -> None:
+    before, after = stored(copy), LAST + timedelta(7)
+    some = next(path for path in sorted((copy / "orders").glob("orders_2022-09*.csv")))
+    head, *lines = csv.reader(some.read_text(encoding="utf-8").splitlines())
+    place = {name: head.index(name) for name in ("order_no", "qty", "recorded_at")}
+    corrected = []
+    for line in lines:
+        if line[place["order_no"]].startswith("SO") and len(line) == len(head) and line[place["qty"]].isdigit():
+            line[place["qty"]] = str(10 * int(line[place["qty"]]))
+            line[place["recorded_at"]] = f"{LAST + timedelta(3)} 09:00:00"
+            corrected.append(line)
+    assert len(corrected) > 100
+    with (copy / "orders" / "orders_corrected.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *corrected])
+
+    assert backfill(copy, last=after) == 0
+    assert {name: stored(copy)[name] for name in before} == before
+    asked = "SELECT sum(actual) FROM accuracy_as_known($1::DATE) WHERE as_of = $2::DATE AND lead_days = '001-007'"
+    con = connect(copy)
+    then, now = (con.execute(asked, [night, FIRST]).fetchall()[0][0] for night in (LAST, after))
+    wape = [
+        con.execute(
+            "SELECT wape FROM accuracy_as_known($1::DATE) WHERE as_of = $2::DATE AND lead_days = '001-007'",
+            [night, FIRST],
+        ).fetchall()[0][0]
+        for night in (LAST, after)
+    ]
+    con.close()
+    assert now > 3 * then
+    assert wape[0] != wape[1]
 
 
 @pytest.mark.parametrize(
