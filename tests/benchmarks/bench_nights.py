@@ -10,6 +10,7 @@ at most 15 % of the first night, and not more after four years than after one. T
 
 import argparse
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -119,20 +120,12 @@ def write_history(shop: object, drop: Path, days: Path) -> dict[date, list[Path]
     new = {LAST_DAY - timedelta(days=back): list[Path]() for back in range(NEW_NIGHTS - 1, -1, -1)}
     months: dict[str, list[Path]] = {}
     for file in sorted(days.iterdir()):
-        label = file.name.partition("_")[2].partition(".")[0][:10]
-        try:
-            day = date.fromisoformat(label)
-        except ValueError:
-            shutil.copy(file, drop)
-            continue
-        if day in new:
+        found = re.fullmatch(r"(orders)_(\d{4}-\d{2}-\d{2})(_late)?\.csv", file.name)
+        day = date.fromisoformat(found[2]) if found else date.min
+        if found and day in new:
             new[day].append(file)
-        elif (
-            (LAST_DAY - day).days > 31
-            and file.name.startswith("orders_")
-            and len(file.stem) == len("orders_2024-01-01")
-        ):
-            months.setdefault(label[:7], []).append(file)
+        elif found and (LAST_DAY - day).days > 31:
+            months.setdefault(f"{found[2][:7]}{found[3] or ''}", []).append(file)
         else:
             shutil.copy(file, drop)
     for month, files in months.items():
