@@ -150,9 +150,10 @@ class TrainingSettings(Closed):
         default=91, ge=1, description="A night trains a new network when the last such training is this old."
     )
     update_every_days: int = Field(
-        default=7,
+        default=28,
         ge=1,
-        description="Between new networks, a night goes on training the champion when the last training is this old.",
+        description="Between new networks, a night goes on training the champion when the last training is this old. Every "
+        "week was worse than every four where a shop has less than a year of history: it followed the autumn's rise too far.",
     )
     update_steps: int = Field(default=200, ge=1, description="Most steps of an update of the champion.")
     replay_share: float = Field(

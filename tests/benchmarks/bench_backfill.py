@@ -19,7 +19,6 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.examples.homes import init_home
-from pipeline.settings import SETTINGS_FILE
 from tests.benchmarks.bench_accuracy import SHARED_ORDERS
 
 FIRST, LAST = date(2010, 9, 5), date(2011, 8, 28)
@@ -55,11 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_home(home: Path, orders: Path) -> Path:
-    """A new home of the example that trains every 4 weeks."""
+    """A new home of the example; it trains every 4 weeks by default."""
     init_home(home, "online-retail-ii", orders=orders)
-    path = home / SETTINGS_FILE
-    settings = path.read_text(encoding="utf-8")
-    path.write_text(settings.replace("training:\n", "training:\n  update_every_days: 28\n"), encoding="utf-8")
     return home
 
 

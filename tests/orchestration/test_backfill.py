@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -11,13 +11,14 @@ import pytest
 from pipeline.cli import EXIT_PERMANENT, EXIT_TRANSIENT, main
 from pipeline.examples.generated_shop import GeneratedShop
 from pipeline.forecasting.vintages import vintages
+from pipeline.ingestion import ingest
 from pipeline.lake import Lake
 from pipeline.orchestration.backfill import nights_between
 from pipeline.orchestration.definitions import build_defs
 from pipeline.orchestration.runs import dagster_home
 from pipeline.publishing.query import connect
 from pipeline.publishing.season_plot import season_said
-from pipeline.settings import SeasonSettings
+from pipeline.settings import SeasonSettings, load_settings
 from resources.lake import home_lock
 from tests.conftest import MakeHome
 
@@ -188,16 +189,19 @@ def test_a_corrected_delivery_changes_the_truth_from_the_night_it_became_known_a
     before, after = stored(copy), LAST + timedelta(7)
     some = next(path for path in sorted((copy / "orders").glob("orders_2022-09*.csv")))
     head, *lines = csv.reader(some.read_text(encoding="utf-8").splitlines())
-    place = {name: head.index(name) for name in ("order_no", "qty", "recorded_at")}
+    place = {name: head.index(name) for name in ("order_no", "qty")}
     corrected = []
     for line in lines:
         if line[place["order_no"]].startswith("SO") and len(line) == len(head) and line[place["qty"]].isdigit():
             line[place["qty"]] = str(10 * int(line[place["qty"]]))
-            line[place["recorded_at"]] = f"{LAST + timedelta(3)} 09:00:00"
             corrected.append(line)
     assert len(corrected) > 100
     with (copy / "orders" / "orders_corrected.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *corrected])
+
+    # delivered then: a correction is known from its delivery on, whatever it says of itself
+    settings = load_settings(copy)
+    ingest(Lake(copy, settings.compute), settings, delivered_at=datetime(2022, 10, 5, 9, tzinfo=UTC))
 
     assert backfill(copy, last=after) == 0
     assert {name: stored(copy)[name] for name in before} == before
