@@ -149,6 +149,16 @@ def known_days(lake: Lake) -> tuple[date, date]:
         return first, _last_day(con, nights)
 
 
+def text_known(lake: Lake, as_of: date) -> bool:
+    """Whether a text of any item was known on a night; for what is decided before a view is opened."""
+    with lake.connect() as con:
+        sightings = lake.select("item_sightings")
+        found = con.execute(
+            f"SELECT 1 FROM ({sightings}) WHERE known_on <= $1::DATE AND item_text <> '' LIMIT 1", [as_of]
+        )
+        return bool(found.fetchall())
+
+
 def _last_day(con: duckdb.DuckDBPyConnection, nights: list[date]) -> date:
     """Last day with orders. No day is known before it is over, so the newest nights tell it; mostly the newest one.
 

@@ -137,10 +137,7 @@ def backfill(
         window = SeasonSettings.model_construct(first=first.date(), last=last.date())
     else:
         raise SettingsError("give --from and --to (2010-09-05), or --season with a name from `seasons` in almanac.yaml")
-    nights = nights_between(window.first, window.last, _days(every))
-    if season is not None and nights[-1] < window.last:
-        # the end of a season tells what came of it
-        nights.append(window.last)
+    nights = nights_between(window.first, window.last, _days(every), with_last=season is not None)
     report = run_backfill(folder, nights, force=force)
     name = season or f"{window.first} to {window.last}"
     print_backfill(folder, report.made, report.kept, report.seconds, write_season_plot(folder, name, window))

@@ -47,6 +47,11 @@ class Vintage:
     made_at: datetime
     removed_on: date | None = None
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of its files, by table."""
+        return dict(zip(FORECAST_TABLES, (self.forecasts_hash, self.totals_hash), strict=True))
+
     def files(self, lake: Lake) -> dict[str, Path]:
         """Its files, by table."""
         partition = {"as_of": self.as_of.isoformat()}
@@ -56,11 +61,10 @@ class Vintage:
         """Whether its files are what was written; reads them whole."""
         if self.removed_on is not None:
             return "removed"
-        hashes = dict(zip(FORECAST_TABLES, (self.forecasts_hash, self.totals_hash), strict=True))
         files = self.files(lake)
         if not all(path.exists() for path in files.values()):
             return "missing"
-        return "stands" if all(file_hash(files[table]) == hashes[table] for table in files) else "altered"
+        return "stands" if all(file_hash(files[table]) == one for table, one in self.hashes.items()) else "altered"
 
 
 def part_of(model_version: str) -> str:

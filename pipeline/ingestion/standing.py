@@ -7,6 +7,7 @@ night that opened every file would spend its time on that. What belongs here: li
 `.cache` of the home holds what is only kept to be quick; all of it may be deleted at any time.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -85,9 +86,9 @@ def delivery_files(lake: Lake, table: str, hashes: Iterable[str]) -> list[Path]:
 
 
 def fingerprint(files: Iterable[PartFile]) -> str:
-    """Number, bytes and newest time of some files: another when one of them was written again, added or lost."""
-    together = list(files)
-    return f"{len(together)}:{sum(f.bytes for f in together)}:{max((f.changed for f in together), default=0)}"
+    """Hash of the names, sizes and times of some files: another when one of them was written again, added or lost."""
+    described = sorted((file.values, file.part, file.bytes, file.changed) for file in files)
+    return hashlib.blake2b(repr(described).encode(), digest_size=8).hexdigest()
 
 
 def attach_marks(lake: Lake, con: duckdb.DuckDBPyConnection, *tables: str) -> None:

@@ -42,15 +42,22 @@ class Backfilled:
     seconds: float = 0.0
 
 
-def nights_between(first: date, last: date, every_days: int) -> list[date]:
+def nights_between(first: date, last: date, every_days: int, *, with_last: bool = False) -> list[date]:
     """Nights from the first on, every so many days, up to the last.
+
+    Args:
+        first: first night.
+        last: no night comes after it.
+        every_days: days between nights.
+        with_last: the last is a night whatever the step: the end of a season tells what came of it.
 
     Raises:
         HistoryError: the last lies before the first.
     """
     if last < first:
         raise HistoryError(f"--to {last} lies before --from {first}; swap them")
-    return [first + timedelta(days=days) for days in range(0, (last - first).days + 1, every_days)]
+    nights = [first + timedelta(days=days) for days in range(0, (last - first).days + 1, every_days)]
+    return [*nights, last] if with_last and nights[-1] < last else nights
 
 
 def season(settings: Settings, name: str) -> SeasonSettings:

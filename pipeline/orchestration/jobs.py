@@ -14,51 +14,36 @@ FACT_GROUPS = ("ingestion", "validation", "cleaning", "enrichment")
 
 
 def build_jobs() -> "dict[str, AssetJob]":
-    """Jobs by name; those with what a night makes are partitioned by night.
-
-    They run in one process: starting a step in a process of its own costs about ten seconds of imports.
-    """
-    facts = dg.AssetSelection.groups(*FACT_GROUPS)
-    backtest = dg.AssetSelection.groups("backtesting")
-    forecast = dg.AssetSelection.groups("forecasting")
-    everything = dg.AssetSelection.all()
+    """Jobs by name; those with what a night makes are partitioned by night."""
+    groups = dg.AssetSelection.groups
     jobs = (
-        dg.define_asset_job(
+        _job(
             "night",
-            everything,
-            description="The night, end to end: ingest, validate, clean, enrich, train, backtest, forecast, publish.",
-            executor_def=dg.in_process_executor,
+            dg.AssetSelection.all(),
+            "The night, end to end: ingest, validate, clean, enrich, train, backtest, forecast, publish.",
         ),
-        dg.define_asset_job(
+        _job(
             "ingest",
-            facts,
-            description="Take in what was delivered: ingestion, validation, cleaning and enrichment.",
-            executor_def=dg.in_process_executor,
+            groups(*FACT_GROUPS),
+            "Take in what was delivered: ingestion, validation, cleaning and enrichment.",
         ),
-        dg.define_asset_job(
-            "backtest",
-            backtest,
-            description="Score the forecasters at rolling origins before a night.",
-            executor_def=dg.in_process_executor,
-        ),
-        dg.define_asset_job(
+        _job("backtest", groups("backtesting"), "Score the forecasters at rolling origins before a night."),
+        _job(
             "backfill",
-            dg.AssetSelection.groups("training") | forecast,
-            description="A past night from facts that are in: train when it was due, forecast. Nights that stand are kept; "
-            "run `publish` afterwards.",
-            executor_def=dg.in_process_executor,
+            groups("training", "forecasting"),
+            "A past night from facts that are in: train when it was due, forecast. Nights that stand are kept; run "
+            "`publish` afterwards.",
         ),
-        dg.define_asset_job(
+        _job(
             "replay",
-            forecast,
-            description="Forecast a night again, by the version that the tag almanac/model_version names.",
-            executor_def=dg.in_process_executor,
+            groups("forecasting"),
+            "Forecast a night again, by the version that the tag almanac/model_version names.",
         ),
-        dg.define_asset_job(
-            "publish",
-            dg.AssetSelection.groups("publishing"),
-            description="Publish the newest night, with all vintages.",
-            executor_def=dg.in_process_executor,
-        ),
+        _job("publish", groups("publishing"), "Publish the newest night, with all vintages."),
     )
     return {job.name: job for job in jobs}
+
+
+def _job(name: str, selection: dg.AssetSelection, description: str) -> "AssetJob":
+    """A job that runs in one process: starting a step in a process of its own costs about ten seconds of imports."""
+    return dg.define_asset_job(name, selection, description=description, executor_def=dg.in_process_executor)

@@ -4,18 +4,15 @@ Looking at names, sizes and times of files costs microseconds each, reading them
 and reads the few that differ from what the published file remembers of them.
 """
 
-import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
+from pipeline.ingestion.standing import PartFile, fingerprint, standing
 from pipeline.lake import Lake
-from pipeline.tables import TABLES
 
 Fingerprints = Mapping[str, str]
-"""Partition value → hash of the names, sizes and times of its files."""
+"""Partition value → fingerprint of its files."""
 
 
 @dataclass(frozen=True)
@@ -23,35 +20,21 @@ class Partition:
     """One partition of a table.
 
     Attributes:
-        folder: its folder.
-        names: names of its files, sorted.
-        fingerprint: hash of the names, sizes and times of its files.
+        files: its files, sorted by name.
+        fingerprint: hash of their names, sizes and times.
     """
 
-    folder: str
-    names: tuple[str, ...]
+    files: tuple[Path, ...]
     fingerprint: str
-
-    @property
-    def files(self) -> list[Path]:
-        """Its files, sorted."""
-        return [Path(self.folder, name) for name in self.names]
 
 
 def partitions(lake: Lake, table: str) -> dict[str, Partition]:
     """Partitions of a table with one partition column that have files: value → partition, values sorted."""
-    (column,) = TABLES[table].partition
-    if not lake.folder(table).is_dir():
-        return {}
-    found = {}
-    for level in os.scandir(lake.folder(table)):
-        name, _, value = level.name.partition("=")
-        if name == column:
-            files = sorted(_described(entry) for entry in os.scandir(level.path) if entry.name.endswith(".parquet"))
-            if files:
-                digest = hashlib.blake2b(repr(files).encode(), digest_size=8).hexdigest()
-                found[unquote(value)] = Partition(level.path, tuple(file[0] for file in files), digest)
-    return dict(sorted(found.items()))
+    found: dict[str, list[PartFile]] = {}
+    for file in standing(lake, table):
+        (value,) = file.values
+        found.setdefault(value, []).append(file)
+    return {value: Partition(tuple(file.path for file in files), fingerprint(files)) for value, files in found.items()}
 
 
 def files_of(found: Mapping[str, Partition], values: Iterable[str]) -> list[Path]:
@@ -69,8 +52,3 @@ def changed(standing: Fingerprints, recorded: Fingerprints) -> tuple[list[str], 
     removed = [value for value in recorded if standing.get(value) != recorded[value]]
     added = [value for value in standing if recorded.get(value) != standing[value]]
     return sorted(removed), sorted(added)
-
-
-def _described(entry: "os.DirEntry[str]") -> tuple[str, int, int]:
-    status = entry.stat()
-    return entry.name, status.st_size, status.st_mtime_ns

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from pipeline.as_of import text_known
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.lake import Lake
 from pipeline.settings import Settings, TrainingSettings
@@ -50,7 +51,7 @@ def settings_hash(lake: Lake, settings: Settings, as_of: date) -> str:
     Cadence, updates, machine and reports do not shape it. Whether a text was known and encoded by the night does: a
     network trained without text vectors cannot read any.
     """
-    encoded = bool(lake.partitions("item_text_features")) and _text_known(lake, as_of)
+    encoded = bool(lake.partitions("item_text_features")) and text_known(lake, as_of)
     shaping = {
         "training": settings.training.model_dump(mode="json", exclude=_NOT_SHAPING),
         "text": find_language_model(settings.language_model, home=lake.home).model_id if encoded else "",
@@ -60,15 +61,6 @@ def settings_hash(lake: Lake, settings: Settings, as_of: date) -> str:
         "by_location": settings.shop.by_location,
     }
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _text_known(lake: Lake, as_of: date) -> bool:
-    with lake.connect() as con:
-        sightings = lake.select("item_sightings")
-        found = con.execute(
-            f"SELECT 1 FROM ({sightings}) WHERE known_on <= $1::DATE AND item_text <> '' LIMIT 1", [as_of]
-        )
-        return bool(found.fetchall())
 
 
 def recorded_trainings(lake: Lake) -> list[Trained]:

@@ -1,6 +1,7 @@
 """A home for cleaning: hand-written raw tables, written the way ingestion and validation leave them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,29 @@ _LINE = {
     "problem": None,
     "raw_text": None,
 }
+
+
+@contextmanager
+def dying_after(steps: int) -> Iterator[None]:
+    """A process that is killed before it writes to the lake, or discards from it, for one time more than `steps`."""
+    left = steps
+    real = {name: getattr(Lake, name) for name in ("write", "write_partitions", "discard")}
+
+    def dying(name: str) -> Callable[..., Any]:
+        def work(self: Lake, *args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return real[name](self, *args, **kwargs)
+
+        return work
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in real:
+            patched.setattr(Lake, name, dying(name))
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @dataclass

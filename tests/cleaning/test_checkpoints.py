@@ -13,6 +13,7 @@ from pipeline.as_of import as_of_view
 from pipeline.cleaning.checkpoints import LEDGERS, drop_checkpoints, keep_checkpoints
 from pipeline.lake import Lake
 from pipeline.settings import ComputeSettings
+from tests.cleaning.conftest import dying_after
 
 FIRST = date(2023, 1, 1)
 SIGHTING = st.tuples(
@@ -198,24 +199,8 @@ def test_a_kill_anywhere_in_cleaning_leaves_no_wrong_summary(
         for deliver in LATE:
             deliver(shop, at)
     whole.clean()
-    left = step
-    real = {name: getattr(Lake, name) for name in ("write", "write_partitions", "discard")}
-
-    def dying(name: str) -> Callable[..., Any]:
-        def work(self: Lake, *args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            return real[name](self, *args, **kwargs)
-
-        return work
-
-    with monkeypatch.context() as patched:
-        for name in real:
-            patched.setattr(Lake, name, dying(name))
-        with pytest.raises(KeyboardInterrupt):
-            killed.clean()
+    with dying_after(step):
+        killed.clean()
     # whatever stands now speaks of the ledger as it stands now
     standing = [night_of(killed.lake, night) for night in NIGHTS]
     kept = {table: {row["known_until"] for row in killed.lake.partitions(table)} for table in LEDGERS.values()}

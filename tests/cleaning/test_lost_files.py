@@ -14,6 +14,7 @@ from pipeline.cleaning.clean import LOOK_BACK_DAYS
 from pipeline.cleaning.ledgers import WRITTEN
 from pipeline.errors import DeliveryError
 from pipeline.lake import Lake
+from tests.cleaning.conftest import dying_after
 
 
 def deliver_three(shop: Any, at: Callable[..., datetime]) -> list[str]:
@@ -118,31 +119,13 @@ def test_ledgers_are_left_alone_when_the_delivered_lines_are_gone_too(shop: Any,
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 11])
-def test_mending_that_is_killed_is_mended_by_the_next_run(
-    shop: Any, at: Callable[..., datetime], monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
+def test_mending_that_is_killed_is_mended_by_the_next_run(shop: Any, at: Callable[..., datetime], steps: int) -> None:
     parts = deliver_three(shop, at)
     shop.clean()
     before = shop.ledger()
     files_of(shop, "demand_changes", parts[0])[0].unlink()
-    left = steps
-    real = {name: getattr(Lake, name) for name in ("write", "write_partitions", "discard")}
-
-    def dying(name: str) -> Callable[..., Any]:
-        def work(self: Lake, *args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            return real[name](self, *args, **kwargs)
-
-        return work
-
-    with monkeypatch.context() as patched:
-        for name in real:
-            patched.setattr(Lake, name, dying(name))
-        with pytest.raises(KeyboardInterrupt):
-            shop.clean()
+    with dying_after(steps):
+        shop.clean()
     shop.clean()
 
     assert shop.ledger() == before

@@ -67,6 +67,13 @@ def test_every_night_is_made_by_a_version_that_it_could_know(season_home: Path) 
     assert all(one.state(Lake(season_home)) == "stands" for one in found)
 
 
+def test_the_end_of_a_season_is_a_night_of_its_own() -> None:
+    end = LAST + timedelta(3)
+    assert nights_between(FIRST, end, 7)[-1] == LAST
+    assert nights_between(FIRST, end, 7, with_last=True)[-2:] == [LAST, end]
+    assert nights_between(FIRST, LAST, 7, with_last=True) == nights_between(FIRST, LAST, 7)
+
+
 def test_a_backfill_again_keeps_what_stands(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before, made_at = stored(copy), [one.made_at for one in vintages(Lake(copy))]
     assert backfill(copy) == 0
