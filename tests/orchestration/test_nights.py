@@ -91,8 +91,10 @@ def test_training_is_due_without_a_champion_with_an_old_one_and_with_other_setti
 
     assert due(night, version=None) == "full"
     assert due(night) == "reuse"
-    assert due(night + timedelta(days=7)) == "update"
-    assert due(night + timedelta(days=91)) == "full"
+    cadence = settings.training
+    assert due(night + timedelta(days=cadence.update_every_days - 1)) == "reuse"
+    assert due(night + timedelta(days=cadence.update_every_days)) == "update"
+    assert due(night + timedelta(days=cadence.retrain_every_days)) == "full"
     other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 99})})
     assert settings_hash(lake, other, night) != settings_hash(lake, settings, night)
     assert due(night, other) == "full"

@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "sources": [{"mapping": "any"}],
     "training": {
         "hidden": 8, "max_steps": 8, "pretrain_steps": 2, "batch_size": 32, "history_days": 28, "update_steps": 6,
+        "update_every_days": 7,
         "validation_days": 14,
     },
     "forecast": {"horizon_days": 14, "sample_paths": 20},
