@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.closed_yaml import Closed, load_yaml
+from pipeline.model_settings import EnsembleSettings, FineTuningSettings, MembersSettings, TrainingSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHIPPED_SOURCES = CHECKOUT / "data" / "sources"
@@ -129,40 +130,6 @@ class LanguageModelSettings(Closed):
     )
     max_tokens: int = Field(default=24, ge=4, le=512, description="Tokens of a text that are read.")
     batch_size: int = Field(default=64, ge=1, description="Texts encoded at once.")
-
-
-class TrainingSettings(Closed):
-    """The LSTM sequence-to-sequence forecaster and its budgets."""
-
-    seed: int = Field(default=7, ge=0, description="Seed of everything random.")
-    history_days: int = Field(default=112, ge=28, description="Days of history that the encoder reads.")
-    hidden: int = Field(default=64, ge=4, description="Width of encoder and decoder.")
-    pretrain_steps: int = Field(default=200, ge=0, description="Self-supervised steps (next-k-day mean); 0: none.")
-    max_steps: int = Field(default=1500, ge=1, description="Most fine-tuning steps of one training.")
-    max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of one training, pretraining included.")
-    batch_size: int = Field(default=256, ge=1, description="Series windows per step.")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
-    patience: int = Field(default=4, ge=1, description="Validations without improvement before stopping early.")
-    validation_days: int = Field(default=28, ge=7, description="Length of the time-based validation window.")
-    min_history_days: int = Field(default=56, ge=14, description="Shortest shop history that training accepts.")
-    retrain_every_days: int = Field(
-        default=91, ge=1, description="A night trains a new network when the last such training is this old."
-    )
-    update_every_days: int = Field(
-        default=28,
-        ge=1,
-        description="Between new networks, a night goes on training the champion when the last training is this old. Every "
-        "week was worse than every four where a shop has less than a year of history: it followed the autumn's rise too far.",
-    )
-    update_steps: int = Field(default=200, ge=1, description="Most steps of an update of the champion.")
-    replay_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Share of an update's windows drawn from all past seasons, against forgetting; the others are of the "
-        "days that the champion has not seen.",
-    )
 
 
 class DriftSettings(Closed):
@@ -287,6 +254,9 @@ class Settings(Closed):
     validation: ValidationSettings = ValidationSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
     training: TrainingSettings = TrainingSettings()
+    fine_tuning: FineTuningSettings = FineTuningSettings()
+    members: MembersSettings = MembersSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
     drift: DriftSettings = DriftSettings()
     backtest: BacktestSettings = BacktestSettings()
     forecast: ForecastSettings = ForecastSettings()

@@ -1,342 +1,44 @@
-"""The LSTM sequence-to-sequence forecaster: one network for all series of a shop.
+"""The LSTM sequence-to-sequence network: an LSTM over the history, another over the days ahead."""
 
-Reads the history, the known future (calendar, prices, promotions, closed days) and what an item is (text, category);
-answers with a distribution of units per day. Stored as `model.safetensors` and `model.json`, nothing else.
-"""
+from typing import ClassVar
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import torch
+from torch import Tensor, nn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.errors import HistoryError, ModelError
-from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
-from pipeline.models.panel import Panel
-from pipeline.models.quantiles import whole_units
-from pipeline.settings import QUANTILES, TrainingSettings
-
-if TYPE_CHECKING:
-    from pipeline.models.lstm_network import Seq2Seq
-    from pipeline.models.lstm_spec import FeatureSpec
-
-NAME = "lstm"
-WEIGHTS_FILE = "model.safetensors"
-MODEL_FILE = "model.json"
-FORMAT = 1
-GRID_LEVELS: tuple[float, ...] = (
-    0.005, 0.01, 0.025, *(round(0.025 * k, 3) for k in range(2, 39)), 0.975, 0.985, 0.99, 0.995,
-)  # fmt: skip
-"""Levels of the finer grid that sample paths are drawn from."""
-_IN_GRID = [GRID_LEVELS.index(level) for level in QUANTILES]
-"""Places of the contract's levels in the grid: its whole units are those of the grid, rounded."""
-
-_ROWS_AT_ONCE = 256
-"""Rows forecast at once, the last ones repeated to fill up: matrix kernels choose their order of summing by the shape, so
-only equal shapes give equal bytes for the same row in any slice."""
-_SCALER_WINDOWS = 8192
-_DEPENDENCE_DAYS = 28
-"""Days held back below which an update keeps the dependence of its start: a week says nothing of how days move together."""
+from pipeline.models.networks.network import Network, NetworkSizes, SteadyLinear
 
 
-@dataclass(frozen=True)
-class Lstm:
-    """The forecaster with its settings.
+class Seq2Seq(Network):
+    """Encoder LSTM → decoder LSTM, started from the context."""
 
-    Attributes:
-        settings: steps, seconds, sizes, rates, seed.
-        name: as in the registry.
-    """
+    kind: ClassVar[str] = "lstm"
+    causal: ClassVar[bool] = True
 
-    settings: TrainingSettings
-    name: str = NAME
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__(sizes)
+        hidden = sizes.hidden
+        self.encoder = nn.LSTM(sizes.encoder, hidden, batch_first=True)
+        self.decoder = nn.LSTM(sizes.step, hidden, batch_first=True)
+        self.start = SteadyLinear(hidden, 2 * hidden)
+        self.from_decoder = SteadyLinear(hidden, hidden)
 
-    def fit(
-        self,
-        panel: Panel,
-        *,
-        folder: Path,
-        compute: Compute,
-        progress: Progress = silent,
-        start: Fitted | None = None,
-    ) -> "FittedLstm":
-        """Train on all history of the panel; see `pipeline.models.base.Forecaster`.
+    @property
+    def stretch(self) -> int:
+        """A state a day."""
+        return 1
 
-        With `start` its weights are trained on, for a few steps: sizes, features and scalers stay those of `start`.
+    def encoder_parts(self) -> tuple[str, ...]:
+        """See `Network`."""
+        return ("encoder.",)
 
-        Raises:
-            HistoryError: less history than `training.min_history_days`, or nothing sold.
-            ModelError: the training diverged; or `start` is no LSTM, has seen all days of the panel, or reads text
-                vectors of another size.
-        """
-        import torch
+    def states(self, encoder: Tensor) -> Tensor:
+        """See `Network`."""
+        states: Tensor = self.encoder(encoder)[0]
+        return states
 
-        from pipeline.models.lstm_checkpoint import fingerprint, weights_hash
-        from pipeline.models.lstm_features import Windows
-        from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
-        from pipeline.models.lstm_schedule import Course, torch_threads
-        from pipeline.models.lstm_training import Training
-
-        require_history(panel, self.settings)
-        device = _available(compute.device)
-        unseen = 0
-        if start is None:
-            course = Course.full(self.settings, panel.history, panel.horizon)
-        else:
-            start, unseen = _start(start, panel)
-            course = Course.update(self.settings, panel.history, panel.horizon, unseen)
-        with torch_threads(compute.threads):
-            spec = start.spec if start else self._spec(panel)
-            windows = Windows(panel, spec, device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed)
-            network = Seq2Seq(start.network.sizes if start else NetworkSizes.of(spec, self.settings.hidden)).to(device)
-        shaping = self.settings.model_dump(mode="json") | {
-            "device": device,
-            "mixed_precision": compute.mixed_precision,
-            "format": FORMAT,
-            "course": asdict(course),
-        }
-        if start:
-            network.load_state_dict(start.network.state_dict())
-            shaping["start"] = weights_hash(start.network)
-        training = Training(
-            network,
-            windows,
-            self.settings,
-            replace(compute, device=device),
-            course,
-            folder=folder,
-            mark=fingerprint(panel, shaping),
-            progress=progress,
-        )
-        state = training.run()
-        parameters = {
-            "series": panel.series,
-            "history_days": panel.history,
-            "horizon_days": panel.horizon,
-            "validation_days": training.validation_days,
-            "weights": sum(p.numel() for p in network.parameters()),
-            "best_step": state.best_step,
-            "best_validation_wql": state.score,
-            "recoveries": state.recoveries,
-            "year_ago": spec.year_ago,
-            "calendar_features": len(spec.calendar_names),
-            "unseen_days": unseen if start else panel.history,
-            "budget": state.budget,
-            **{f"steps_{phase}": steps for phase, steps in state.steps.items()},
-        }
-        report = TrainingReport(parameters, state.curves, state.curve_steps, state.seconds, state.stopped)
-        trained_on = {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
-        dependence = Dependence(**state.dependence)
-        if start and training.validation_days < _DEPENDENCE_DAYS:
-            dependence = start.dependence
-        fitted = FittedLstm(network.to("cpu").eval(), spec, dependence, report, trained_on, compute)
-        held_back = Seq2Seq(network.sizes)
-        held_back.load_state_dict(training.best)
-        return replace(fitted, validated=replace(fitted, network=held_back.eval()))
-
-    def clear(self, folder: Path) -> None:
-        """Remove the checkpoint of a training whose result is stored elsewhere."""
-        from pipeline.models.lstm_checkpoint import CHECKPOINT_FILE
-
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-    def _spec(self, panel: Panel) -> "FeatureSpec":
-        """What to read, and scalers fitted on training windows before the validation days only."""
-        import torch
-
-        from pipeline.models.lstm_features import Windows
-        from pipeline.models.lstm_schedule import Sampler, validation_days
-        from pipeline.models.lstm_spec import FeatureSpec
-        from pipeline.models.scaling import StandardScaler
-
-        known = panel.history - validation_days(panel.history, self.settings.validation_days, panel.horizon)
-        spec = FeatureSpec.learn(panel, known, self.settings.history_days)
-        windows = Windows(panel, spec)
-        sampler = Sampler.of(windows.units, windows.first_sold, known)
-        rows, nights = sampler.draw(np.random.default_rng([self.settings.seed, 98]), _SCALER_WINDOWS)
-        raw = windows.raw_levels(torch.as_tensor(rows), torch.as_tensor(nights)).numpy()
-        return replace(spec, levels=StandardScaler.fit(raw))
-
-
-LOOKBACK_DAYS = 730
-"""Days of history that a forecast reads. The longest window is the 56 days up to a year ago, 420 days; the longest level
-is of 400 days, and age counts to 182. The rest is for items sold once a year: their first sale, from which averages
-count, is that of the season before the last."""
-
-
-@dataclass(frozen=True)
-class FittedLstm:
-    """A trained network, ready for any panel of the shop."""
-
-    network: "Seq2Seq"
-    spec: "FeatureSpec"
-    dependence: Dependence
-    report: TrainingReport
-    trained_on: Mapping[str, str]
-    compute: Compute = field(default_factory=Compute)
-    name: str = NAME
-    lookback_days: int = LOOKBACK_DAYS
-    validated: "FittedLstm | None" = None
-
-    def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
-        """Forecast `horizon` days after the panel's night; see `pipeline.models.base.Fitted`.
-
-        Raises:
-            ModelError: the panel knows the calendar for fewer days, or has text vectors of another language model.
-        """
-        from pipeline.models.lstm_schedule import torch_threads
-
-        if horizon > panel.horizon:
-            raise ModelError(
-                f"asked for {horizon} days, but the panel knows the calendar of {panel.horizon} days ahead"
-            )
-        shape = (panel.series, horizon)
-        mean = np.zeros(shape)
-        quantiles = np.zeros((*shape, len(QUANTILES)))
-        finer = np.zeros((*shape, len(GRID_LEVELS))) if grid else None
-        device = _available(self.compute.device)
-        network = self.network.to(device)
-        with torch_threads(self.compute.threads):
-            for start in range(0, panel.series, _ROWS_AT_ONCE):
-                rows = slice(start, start + _ROWS_AT_ONCE)
-                filled = panel.rows(np.minimum(np.arange(start, start + _ROWS_AT_ONCE), panel.series - 1))
-                count = min(_ROWS_AT_ONCE, panel.series - start)
-                some_mean, some_quantiles, some_grid = self._forecast_rows(network, filled, horizon, device, grid)
-                mean[rows], quantiles[rows] = some_mean[:count], some_quantiles[:count]
-                if finer is not None and some_grid is not None:
-                    finer[rows] = some_grid[:count]
-                progress("forecast", min(start + _ROWS_AT_ONCE, panel.series), panel.series)
-        return Forecast(mean, whole_units(quantiles), finer, np.array(GRID_LEVELS) if grid else None)
-
-    def _forecast_rows(
-        self, network: "Seq2Seq", panel: Panel, horizon: int, device: str, grid: bool
-    ) -> tuple[NDArray[Any], NDArray[Any], Array | None]:
-        import torch
-
-        from pipeline.models.lstm_features import Windows
-
-        network.eval()
-        with torch.inference_mode():
-            windows = Windows(panel, self.spec, device)
-            rows = torch.arange(panel.series, device=device)
-            batch = windows.cut(rows, torch.full_like(rows, panel.history - 1), horizon)
-            likelihood = network(batch).double()
-            # nothing is sold while the shop is closed: training never asked the network about such days
-            mean = likelihood.mean().float() * batch.open
-            open_days = batch.open.unsqueeze(-1)
-            if not grid:
-                quantiles = likelihood.quantiles(_levels(QUANTILES, device)).float() * open_days
-                return mean.cpu().numpy(), quantiles.cpu().numpy(), None
-            fine = likelihood.quantiles(_levels(GRID_LEVELS, device), whole=False)
-            quantiles = torch.ceil(fine[..., _IN_GRID] - 0.5).clamp(min=0.0).float() * open_days
-            fine = fine.float() * open_days
-            return mean.cpu().numpy(), quantiles.cpu().numpy(), fine.cpu().numpy()
-
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and everything else (JSON)."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
-        save_file(weights, folder / WEIGHTS_FILE)
-        content = {
-            "kind": NAME,
-            "format": FORMAT,
-            "sizes": self.network.sizes.to_json(),
-            "features": self.spec.to_json(),
-            "dependence": asdict(self.dependence),
-            "report": asdict(self.report),
-            "trained_on": dict(self.trained_on),
-        }
-        (folder / MODEL_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-    def describe(self) -> dict[str, Any]:
-        """What it is: kind, sizes, features, training window."""
-        features = self.spec.to_json()
-        return {
-            "kind": NAME,
-            "sizes": self.network.sizes.to_json(),
-            "features": features,
-            "scalers": {name: features[name] for name in ("levels", "calendar", "series")},
-            "trained_on": dict(self.trained_on),
-            "dependence": asdict(self.dependence),
-            "stopped": self.report.stopped,
-        }
-
-
-def load_lstm(folder: Path, compute: Compute | None = None) -> FittedLstm:
-    """Read back what `FittedLstm.save` wrote.
-
-    Raises:
-        ModelError: a file is missing, damaged, or of another format.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from pipeline.models.lstm_network import NetworkSizes, Seq2Seq
-    from pipeline.models.lstm_spec import FeatureSpec
-
-    try:
-        content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-        if content.get("kind") != NAME or content.get("format") != FORMAT:
-            raise ModelError(f"{folder / MODEL_FILE}: not an LSTM of format {FORMAT}; train again with this version")
-        network = Seq2Seq(NetworkSizes(**content["sizes"]))
-        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        return FittedLstm(
-            network.eval(),
-            FeatureSpec.from_json(content["features"]),
-            Dependence(**content["dependence"]),
-            TrainingReport(**content["report"]),
-            content["trained_on"],
-            compute or Compute(),
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the stored LSTM cannot be read ({error}); train again") from error
-
-
-def require_history(panel: Panel, settings: TrainingSettings) -> None:
-    """Refuse a panel too short to train on.
-
-    Raises:
-        HistoryError: says how many days there are, how many are needed, and which setting decides.
-    """
-    if panel.history < settings.min_history_days:
-        raise HistoryError(
-            f"too little history to train the LSTM: {panel.history} days of orders ({panel.first_day} to {panel.as_of}) "
-            f"were known on the night of {panel.as_of}, {settings.min_history_days} are needed; choose a later --as-of, "
-            "ingest older orders, or lower training.min_history_days in almanac.yaml"
-        )
-    if not (panel.units > 0).any():
-        raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train the LSTM on")
-
-
-def _start(start: Fitted, panel: Panel) -> tuple["FittedLstm", int]:
-    """What an update starts from, and how many days of the panel it has not seen."""
-    if not isinstance(start, FittedLstm):
-        raise ModelError(f"an LSTM cannot go on from a {start.name!r}; train a new one")
-    seen = date.fromisoformat(start.trained_on["as_of"])
-    unseen = min((panel.as_of - seen).days, panel.history)
-    if unseen < 1:
-        raise ModelError(f"the LSTM to go on from was trained as of {seen} and has seen all days up to {panel.as_of}")
-    return start, unseen
-
-
-def _available(device: str) -> str:
-    """The device asked for, or the CPU where a model trained on a GPU meets a machine without one."""
-    import torch
-
-    return device if device == "cpu" or torch.cuda.is_available() else "cpu"
-
-
-def _levels(levels: tuple[float, ...], device: str) -> Any:
-    import torch
-
-    return torch.tensor(levels, dtype=torch.float32, device=device)
+    def decode(self, context: Tensor, steps: Tensor) -> Tensor:
+        """See `Network`."""
+        hidden, cell = self.start(context).unsqueeze(0).chunk(2, -1)
+        decoded = self.decoder(steps, (torch.tanh(hidden).contiguous(), cell.contiguous()))[0]
+        answer: Tensor = self.from_decoder(decoded)
+        return answer

@@ -38,6 +38,7 @@ class Panel:
         text: (S, D) vector of the item's text; D = 0 when no language model was asked.
         category: (S,) index into `category_names`.
         category_names: names of the categories.
+        item_text: (S,) text of each item as known on the night, '' where there is none.
     """
 
     item_id: NDArray[np.str_]
@@ -56,6 +57,7 @@ class Panel:
     category: NDArray[np.int64]
     category_names: tuple[str, ...]
     promotion_lead: NDArray[np.uint8] | None = None
+    item_text: NDArray[np.str_] | None = None
 
     @property
     def series(self) -> int:
@@ -123,4 +125,5 @@ class Panel:
             first_sold=self.first_sold[index],
             text=self.text[index],
             category=self.category[index],
+            item_text=None if self.item_text is None else self.item_text[index],
         )

@@ -20,6 +20,12 @@ WQL_LEVELS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The contract's WQL is the mean over q10 … q90 in tens; q05 and q95 serve the 90 % interval only."""
 
 
+GRID_LEVELS: tuple[float, ...] = (
+    0.005, 0.01, 0.025, *(round(0.025 * k, 3) for k in range(2, 39)), 0.975, 0.985, 0.99, 0.995,
+)  # fmt: skip
+"""Levels of the finer grid that every forecaster answers with when asked for one, and that sample paths are drawn from."""
+
+
 def pinball(actual: Array, quantiles: Array, levels: Array = LEVELS) -> Array:
     """Pinball loss of each forecast and level, (N, Q): q·(y − ŷ) above the quantile, (1 − q)·(ŷ − y) below it."""
     error = actual[:, None] - quantiles

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import whole_units
+from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.settings import QUANTILES
 
 SEASON = 7
@@ -26,8 +26,6 @@ LOOKBACK_DAYS = SEASON * RESIDUAL_WEEKS + 366
 """Days of history that a forecast reads: those of the residuals, and the longest horizon before them."""
 MIN_RESIDUALS = 8
 """Below this many residuals of the weekday itself, those of all weekdays are used."""
-GRID_LEVELS: tuple[float, ...] = (0.01, 0.025, *(round(0.05 * k, 2) for k in range(1, 20)), 0.975, 0.99)
-"""Levels of the finer grid that the baselines answer with when asked for one."""
 DESCRIPTION_FILE = "forecaster.json"
 
 

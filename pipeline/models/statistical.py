@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import whole_units
+from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import (
-    GRID_LEVELS,
     SEASON,
     read_description,
     repeat_last_week,

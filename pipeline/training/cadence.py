@@ -10,7 +10,8 @@ from typing import Literal
 from pipeline.as_of import text_known
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.lake import Lake
-from pipeline.settings import Settings, TrainingSettings
+from pipeline.model_settings import TrainingSettings
+from pipeline.settings import Settings
 
 FULL = "full"
 UPDATE = "update"

@@ -90,6 +90,7 @@ def build_panel(
         text=text_array(view.con, items, model_id) if model_id else np.zeros((len(items), 0), dtype=np.float32),
         category=category,
         category_names=category_names,
+        item_text=_item_text(view, items),
     )
 
 
@@ -161,6 +162,12 @@ def _closed(view: AsOfView, settings: Settings, first_day: date, days: int, hori
         if closed and day >= first_day:
             behind[(day - first_day).days] = True
     return np.concatenate([behind, expected])
+
+
+def _item_text(view: AsOfView, items: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Text of each item, as the night knew it."""
+    found = dict(view.con.execute("SELECT item_id, item_text FROM items").fetchall())
+    return np.array([found.get(item, "") for item in items.tolist()], dtype=np.str_)
 
 
 def _categories(view: AsOfView, items: NDArray[np.str_]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.as_of import AsOfView
 from pipeline.models.base import Forecaster
-from pipeline.models.lstm import require_history
+from pipeline.models.networks.forecaster import require_history
 from pipeline.models.panel import Panel
 from pipeline.models.registry import MODEL, make
 from pipeline.settings import Settings

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.forecasting.replay import forecast_night
 from pipeline.lake import Lake
+from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Compute
-from pipeline.settings import Settings, TrainingSettings
+from pipeline.settings import Settings
 from pipeline.training.cadence import Trained, decide
 from resources.tracking import ModelVersion, Tracking
 from tests.canaries.nights import differing, night_panel, trained

@@ -16,10 +16,10 @@ import pytest
 from pipeline import as_of
 from pipeline.as_of import as_of_view
 from pipeline.lake import Lake
-from pipeline.models import lstm_features, lstm_schedule
-from pipeline.models.lstm import Lstm
-from pipeline.models.lstm_features import Windows
-from pipeline.models.lstm_training import Training
+from pipeline.models.networks import features, schedule
+from pipeline.models.networks.features import Windows
+from pipeline.models.networks.forecaster import NetworkForecaster
+from pipeline.models.networks.training import Training
 from pipeline.models.panel import Panel
 from pipeline.training.panel import build_panel
 from tests.canaries import nights
@@ -81,31 +81,31 @@ def known_later(ledger: str, patch: Patch) -> None:
 
 def scaler_fitted_on_everything(patch: Patch) -> None:
     """Scalers and features are learned from the newest data there is, not from what the night knows."""
-    newest, real = two_weeks_later(patch), Lstm._spec
-    patch.setattr(Lstm, "_spec", lambda self, panel: real(self, newest[-1]))
+    newest, real = two_weeks_later(patch), NetworkForecaster._spec
+    patch.setattr(NetworkForecaster, "_spec", lambda self, panel: real(self, newest[-1]))
 
 
 def scaler_fitted_on_validation(patch: Patch) -> None:
     """Scalers are fitted on the days held back too."""
-    real = Lstm._spec
+    real = NetworkForecaster._spec
 
-    def spec(self: Lstm, panel: Panel) -> Any:
+    def spec(self: NetworkForecaster, panel: Panel) -> Any:
         with pytest.MonkeyPatch.context() as nothing_held_back:
-            nothing_held_back.setattr(lstm_schedule, "validation_days", lambda *_: 0)
+            nothing_held_back.setattr(schedule, "validation_days", lambda *_: 0)
             return real(self, panel)
 
-    patch.setattr(Lstm, "_spec", spec)
+    patch.setattr(NetworkForecaster, "_spec", spec)
 
 
 def rolling_one_day_on(function: str, patch: Patch) -> None:
     """Running sums up to a day hold the day after it, which is the first one to forecast."""
-    real = getattr(lstm_features, function)
+    real = getattr(features, function)
 
     def shifted(values: Any) -> Any:
         sums = real(values)
         return np.concatenate([sums[:, 1:], sums[:, -1:]], axis=1)
 
-    patch.setattr(lstm_features, function, shifted)
+    patch.setattr(features, function, shifted)
 
 
 def promotions_of_hindsight(patch: Patch) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from pipeline.models.base import Compute
-from pipeline.models.lstm import FittedLstm, Lstm
-from pipeline.models.lstm_checkpoint import weights_hash
-from pipeline.models.lstm_features import Windows
-from pipeline.models.lstm_spec import LEVELS, FeatureSpec
-from pipeline.models.lstm_training import Training
+from pipeline.models.networks.checkpoint import weights_hash
+from pipeline.models.networks.features import Windows
+from pipeline.models.networks.forecaster import FittedNetwork, NetworkForecaster
+from pipeline.models.networks.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
+from pipeline.models.networks.spec import LEVELS, FeatureSpec
+from pipeline.models.networks.training import Training
 from pipeline.models.panel import Panel
-from pipeline.models.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
-from tests.models.lstm_panels import changed_after, shop_panel, small
+from tests.models.network_panels import changed_after, shop_panel, small
 
 HISTORY = 800
 NIGHT = 420
@@ -95,7 +95,7 @@ def windows_changed_by_later_days(horizon: int = 28) -> dict[str, list[str]]:
     return {what: names for what, names in reached.items() if names}
 
 
-def weights_by_step(panel: Panel, start: FittedLstm | None = None) -> tuple[list[str], FittedLstm]:
+def weights_by_step(panel: Panel, start: FittedNetwork | None = None) -> tuple[list[str], FittedNetwork]:
     """Hash of the weights after each step of the phases that hold the last days back, and the fitted network."""
     seen: list[str] = []
     real = Training._step
@@ -107,7 +107,9 @@ def weights_by_step(panel: Panel, start: FittedLstm | None = None) -> tuple[list
 
     settings = small(validation_days=VALIDATION_DAYS, update_steps=8, patience=99)
     with TemporaryDirectory() as folder, patch.object(Training, "_step", step):
-        fitted = Lstm(settings).fit(panel, folder=Path(folder), compute=Compute(threads=1), start=start)
+        fitted = NetworkForecaster(settings, "lstm").fit(
+            panel, folder=Path(folder), compute=Compute(threads=1), start=start
+        )
     return seen, fitted
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.distribution import HurdleLogNormal
+from pipeline.models.networks.distribution import HurdleLogNormal
 from pipeline.settings import QUANTILES
 
 LEVELS = torch.tensor(QUANTILES)

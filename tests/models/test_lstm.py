@@ -9,13 +9,14 @@ import torch
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
 from pipeline.models.base import Compute, Fitted
-from pipeline.models.lstm import GRID_LEVELS, Lstm, load_lstm
-from pipeline.models.lstm_features import Windows
-from pipeline.models.lstm_schedule import dependence_of, steps_for, validation_days
-from pipeline.models.lstm_spec import FeatureSpec
+from pipeline.models.networks.features import Windows
+from pipeline.models.networks.forecaster import NetworkForecaster, load_network
+from pipeline.models.networks.schedule import dependence_of, steps_for, validation_days
+from pipeline.models.networks.spec import FeatureSpec
+from pipeline.models.quantiles import GRID_LEVELS
 from pipeline.settings import QUANTILES
 from tests.models.demand_panels import panel_of
-from tests.models.lstm_panels import WEEK, changed_after, shop_panel, small
+from tests.models.network_panels import WEEK, changed_after, shop_panel, small
 
 CPU = Compute(threads=1)
 
@@ -27,7 +28,7 @@ def panel():
 
 @pytest.fixture(scope="module")
 def fitted(panel, tmp_path_factory):
-    return Lstm(small()).fit(panel, folder=tmp_path_factory.mktemp("fit"), compute=CPU)
+    return NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path_factory.mktemp("fit"), compute=CPU)
 
 
 def as_bytes(forecast) -> bytes:
@@ -124,7 +125,7 @@ def test_learns_the_week_and_the_promotion(tmp_path):
     panel = shop_panel(80, 224, 14, seed=5)
     coming = shop_panel(80, 238, 0, seed=5)
     settings = small(hidden=24, max_steps=200, batch_size=64, learning_rate=5e-3)
-    fitted = Lstm(settings).fit(panel, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(settings, "lstm").fit(panel, folder=tmp_path, compute=CPU)
     forecast = fitted.forecast(panel, 14)
     assert coming.series == panel.series
     old = panel.first_sold < 28
@@ -168,13 +169,13 @@ def test_scalers_see_training_days_only(panel):
     known = panel.history - validation_days(panel.history, 14, panel.horizon)
     other = changed_after(panel, known, units=900, units_winsorised=900, price=77.0, calendar=5.0)
     settings = small()
-    before, after = Lstm(settings)._spec(panel), Lstm(settings)._spec(other)
+    before, after = NetworkForecaster(settings, "lstm")._spec(panel), NetworkForecaster(settings, "lstm")._spec(other)
     assert before.levels.to_json() == after.levels.to_json()
     assert before.calendar.to_json() == after.calendar.to_json()
 
 
 def test_windows_read_nothing_after_their_night(panel):
-    spec = Lstm(small())._spec(panel)
+    spec = NetworkForecaster(small(), "lstm")._spec(panel)
     night = 100
     other = changed_after(panel, night + 1, units=500, units_winsorised=500)
     late = panel.first_sold > night
@@ -187,7 +188,7 @@ def test_windows_read_nothing_after_their_night(panel):
 
 def test_year_ago_windows_are_those_of_the_same_weekday():
     panel = shop_panel(days=460)
-    spec = replace(Lstm(small())._spec(panel), year_ago=True)
+    spec = replace(NetworkForecaster(small(), "lstm")._spec(panel), year_ago=True)
     windows = Windows(panel, spec)
     old = int(np.flatnonzero(panel.first_sold == panel.first_sold.min())[0])
     mean, known = windows._year_ago_mean(
@@ -222,7 +223,7 @@ def test_a_damaged_model_is_named(fitted, tmp_path, damage):
     else:
         (tmp_path / "model.json").write_text('{"kind": "lstm", "format": 99}')
     with pytest.raises(ModelError, match="train again"):
-        load_lstm(tmp_path)
+        load_network(tmp_path)
 
 
 def test_the_registry_names_what_it_does_not_know(tmp_path):
@@ -237,19 +238,19 @@ def test_the_registry_names_what_it_does_not_know(tmp_path):
 
 def test_too_little_history_says_how_much_there_is(tmp_path):
     with pytest.raises(HistoryError, match=r"40 days of orders .*56 are needed.*training\.min_history_days"):
-        Lstm(small()).fit(shop_panel(days=40), folder=tmp_path, compute=CPU)
+        NetworkForecaster(small(), "lstm").fit(shop_panel(days=40), folder=tmp_path, compute=CPU)
 
 
 def test_the_shortest_history_allowed_trains(tmp_path):
     panel = shop_panel(days=56)
-    fitted = Lstm(small(min_history_days=56)).fit(panel, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(min_history_days=56), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     assert np.isfinite(fitted.forecast(panel, 14).mean).all()
 
 
 def test_demand_alone_is_enough(tmp_path):
     """No calendar, no promotion, no text, no price: a served model or a shop's first source may have nothing else."""
     bare = panel_of(shop_panel().units)
-    fitted = Lstm(small()).fit(bare, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(), "lstm").fit(bare, folder=tmp_path, compute=CPU)
     assert np.isfinite(fitted.forecast(bare, 28).mean).all()
 
 

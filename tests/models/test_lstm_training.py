@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from pipeline.errors import ModelError
-from pipeline.models import lstm_training
 from pipeline.models.base import Compute
-from pipeline.models.lstm import Lstm
-from pipeline.models.lstm_checkpoint import CHECKPOINT_FILE
-from pipeline.models.lstm_schedule import one_cycle
-from pipeline.models.lstm_training import Training
-from tests.models.lstm_panels import shop_panel, small
+from pipeline.models.networks import training
+from pipeline.models.networks.checkpoint import CHECKPOINT_FILE
+from pipeline.models.networks.forecaster import NetworkForecaster
+from pipeline.models.networks.schedule import one_cycle
+from pipeline.models.networks.training import Training
+from tests.models.network_panels import shop_panel, small
 
 CPU = Compute(threads=1)
 
@@ -30,7 +30,7 @@ def panel():
 @pytest.fixture
 def often(monkeypatch):
     """A checkpoint after every step."""
-    monkeypatch.setattr(lstm_training, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
 
 
 def weights_of(fitted) -> dict[str, bytes]:
@@ -38,8 +38,10 @@ def weights_of(fitted) -> dict[str, bytes]:
 
 
 def test_the_same_panel_and_seed_give_the_same_weights(panel, tmp_path):
-    first, second = (Lstm(small()).fit(panel, folder=tmp_path / name, compute=CPU) for name in "ab")
-    other = Lstm(small(seed=8)).fit(panel, folder=tmp_path / "c", compute=CPU)
+    first, second = (
+        NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path / name, compute=CPU) for name in "ab"
+    )
+    other = NetworkForecaster(small(seed=8), "lstm").fit(panel, folder=tmp_path / "c", compute=CPU)
     assert weights_of(first) == weights_of(second)
     assert weights_of(first) != weights_of(other)
     assert first.dependence == second.dependence
@@ -47,7 +49,7 @@ def test_the_same_panel_and_seed_give_the_same_weights(panel, tmp_path):
 
 @pytest.mark.parametrize(("phase", "step"), [("pretrain", 2), ("validate", 1), ("validate", 7), ("refit", 2)])
 def test_a_killed_training_resumes_to_the_same_weights(panel, tmp_path, monkeypatch, often, phase, step):
-    whole = Lstm(small()).fit(panel, folder=tmp_path / "whole", compute=CPU)
+    whole = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path / "whole", compute=CPU)
     real = Training._train_step
 
     def killed(self, at, number, rate):
@@ -57,14 +59,14 @@ def test_a_killed_training_resumes_to_the_same_weights(panel, tmp_path, monkeypa
 
     monkeypatch.setattr(Training, "_train_step", killed)
     with pytest.raises(Killed):
-        Lstm(small()).fit(panel, folder=tmp_path / "killed", compute=CPU)
+        NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path / "killed", compute=CPU)
     done = []
     monkeypatch.setattr(
         Training,
         "_train_step",
         lambda self, at, number, rate: (done.append((at, number)), real(self, at, number, rate))[1],
     )
-    resumed = Lstm(small()).fit(panel, folder=tmp_path / "killed", compute=CPU)
+    resumed = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path / "killed", compute=CPU)
     assert done[0] == (phase, step)
     assert weights_of(resumed) == weights_of(whole)
     assert resumed.dependence == whole.dependence
@@ -72,30 +74,30 @@ def test_a_killed_training_resumes_to_the_same_weights(panel, tmp_path, monkeypa
 
 
 def test_a_finished_training_is_not_repeated(panel, tmp_path, monkeypatch):
-    first = Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+    first = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     monkeypatch.setattr(Training, "_train_step", lambda *_: pytest.fail("trained again"))
-    assert weights_of(Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)) == weights_of(first)
-    Lstm(small()).clear(tmp_path)
+    assert weights_of(NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)) == weights_of(first)
+    NetworkForecaster(small(), "lstm").clear(tmp_path)
     assert not tmp_path.exists()
 
 
 @pytest.mark.parametrize("what", ["settings", "data", "damage"])
 def test_a_checkpoint_of_something_else_is_not_resumed_from(panel, tmp_path, what):
-    Lstm(small(seed=1) if what == "settings" else small()).fit(
+    NetworkForecaster(small(seed=1) if what == "settings" else small(), "lstm").fit(
         shop_panel(series=24, days=140, seed=9) if what == "data" else panel, folder=tmp_path, compute=CPU
     )
     if what == "damage":
         file = tmp_path / CHECKPOINT_FILE
         file.write_bytes(file.read_bytes()[:200])
-    again = Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
-    fresh = Lstm(small()).fit(panel, folder=tmp_path / "fresh", compute=CPU)
+    again = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
+    fresh = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path / "fresh", compute=CPU)
     assert weights_of(again) == weights_of(fresh)
 
 
 def test_stops_early_when_the_validation_no_longer_improves(panel, tmp_path, monkeypatch):
     scores = iter([0.9, 0.8, 0.81, 0.82, 0.83])
     monkeypatch.setattr(Training, "_validation_score", lambda self: next(scores))
-    fitted = Lstm(small(max_steps=40, patience=3)).fit(panel, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(max_steps=40, patience=3), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     assert fitted.report.stopped == "early stopping"
     assert fitted.report.curves["validation_wql"] == [0.9, 0.8, 0.81, 0.82, 0.83]
     assert fitted.report.parameters["best_step"] == fitted.report.steps[1]
@@ -103,7 +105,9 @@ def test_stops_early_when_the_validation_no_longer_improves(panel, tmp_path, mon
 
 def test_seconds_become_steps_once_and_the_report_says_so(panel, tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 1.0)
-    fitted = Lstm(small(max_steps=400, max_seconds=12.0, pretrain_steps=100)).fit(panel, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(max_steps=400, max_seconds=12.0, pretrain_steps=100), "lstm").fit(
+        panel, folder=tmp_path, compute=CPU
+    )
     steps = {phase: fitted.report.parameters[f"steps_{phase}"] for phase in ("pretrain", "validate", "refit")}
     assert sum(steps.values()) <= 12
     assert min(steps.values()) >= 1
@@ -112,7 +116,7 @@ def test_seconds_become_steps_once_and_the_report_says_so(panel, tmp_path, monke
 
 def test_stops_at_the_wall_clock(panel, tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 0.0)
-    fitted = Lstm(small(max_steps=5000, max_seconds=0.5)).fit(panel, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(max_steps=5000, max_seconds=0.5), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     assert fitted.report.stopped == "seconds"
     assert np.isfinite(fitted.forecast(panel, 14).mean).all()
 
@@ -130,7 +134,7 @@ def test_a_loss_that_is_not_a_number_goes_back_and_goes_on(panel, tmp_path, monk
         return loss
 
     monkeypatch.setattr(Training, "_loss", sometimes)
-    fitted = Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     assert fitted.report.parameters["recoveries"] == times
     assert all(torch.isfinite(value).all() for value in fitted.network.state_dict().values())
 
@@ -138,7 +142,7 @@ def test_a_loss_that_is_not_a_number_goes_back_and_goes_on(panel, tmp_path, monk
 def test_a_training_that_diverges_is_named(panel, tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "_loss", lambda self, *_: next(self.network.parameters()).sum() * math.nan)
     with pytest.raises(ModelError, match=r"diverged: the loss of validate step .* is nan.*training\.learning_rate"):
-        Lstm(small()).fit(panel, folder=tmp_path, compute=CPU)
+        NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
 
 
 def test_one_cycle_rises_then_falls_to_almost_nothing():
@@ -153,5 +157,5 @@ def test_one_cycle_rises_then_falls_to_almost_nothing():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine: CUDA with bf16 is not tried")
 def test_trains_and_forecasts_on_a_gpu(panel, tmp_path):
     compute = Compute(device="cuda", threads=1, mixed_precision=True)
-    fitted = Lstm(small()).fit(panel, folder=tmp_path, compute=compute)
+    fitted = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=compute)
     assert np.isfinite(fitted.forecast(panel, 14, grid=True).grid).all()

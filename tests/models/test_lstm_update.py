@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.models import lstm_training
 from pipeline.models.base import Compute
-from pipeline.models.lstm import Lstm, load_lstm
-from pipeline.models.lstm_checkpoint import read_checkpoint
-from pipeline.models.lstm_schedule import Course, Sampler
-from pipeline.models.lstm_training import Training
+from pipeline.models.networks import training
+from pipeline.models.networks.checkpoint import read_checkpoint
+from pipeline.models.networks.forecaster import NetworkForecaster, load_network
+from pipeline.models.networks.schedule import Course, Sampler
+from pipeline.models.networks.training import Training
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import quantile_loss
 from pipeline.models.seasonal_naive import SeasonalNaive
-from tests.models.lstm_panels import WEEK, shop_panel, small
+from tests.models.network_panels import WEEK, shop_panel, small
 
 CPU = Compute(threads=1)
 SETTINGS = small(update_steps=8, replay_share=0.5)
@@ -46,12 +46,14 @@ def champion(tonight, tmp_path_factory):
         closed=tonight.closed[:-NEW_DAYS],
     )
     folder = tmp_path_factory.mktemp("champion")
-    Lstm(SETTINGS).fit(before, folder=folder / "training", compute=CPU).save(folder / "model")
-    return load_lstm(folder / "model")
+    NetworkForecaster(SETTINGS, "lstm").fit(before, folder=folder / "training", compute=CPU).save(folder / "model")
+    return load_network(folder / "model")
 
 
 def update(tonight, champion, folder, **more):
-    return Lstm(small(update_steps=8, **more)).fit(tonight, folder=folder, compute=CPU, start=champion)
+    return NetworkForecaster(small(update_steps=8, **more), "lstm").fit(
+        tonight, folder=folder, compute=CPU, start=champion
+    )
 
 
 def test_an_update_keeps_what_the_network_reads_and_moves_its_weights(tonight, champion, tmp_path):
@@ -90,9 +92,9 @@ def test_what_is_held_back_stays_unseen_until_the_refit(tonight, champion, tmp_p
 
 
 def test_a_full_training_holds_its_last_days_back_too(tonight, tmp_path):
-    fitted = Lstm(SETTINGS).fit(tonight, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(SETTINGS, "lstm").fit(tonight, folder=tmp_path, compute=CPU)
     assert weights_of(fitted.validated) != weights_of(fitted)
-    again = Lstm(SETTINGS).fit(tonight, folder=tmp_path, compute=CPU)
+    again = NetworkForecaster(SETTINGS, "lstm").fit(tonight, folder=tmp_path, compute=CPU)
     assert weights_of(again.validated) == weights_of(fitted.validated), (
         "read from the checkpoint of the finished training"
     )
@@ -100,7 +102,7 @@ def test_a_full_training_holds_its_last_days_back_too(tonight, tmp_path):
 
 @pytest.mark.parametrize(("phase", "step"), [("validate", 0), ("validate", 3), ("refit", 0), ("refit", 2)])
 def test_a_killed_update_resumes_to_the_same_weights(tonight, champion, tmp_path, monkeypatch, phase, step):
-    monkeypatch.setattr(lstm_training, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
     whole = update(tonight, champion, tmp_path / "whole")
     real = Training._train_step
 
@@ -137,9 +139,11 @@ def test_the_plan_stands_in_the_checkpoint_before_the_first_step(tonight, tmp_pa
     real = Training._train_step
     monkeypatch.setattr(Training, "_train_step", lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
-        Lstm(small(max_seconds=12.0, max_steps=200)).fit(tonight, folder=tmp_path, compute=CPU)
+        NetworkForecaster(small(max_seconds=12.0, max_steps=200), "lstm").fit(tonight, folder=tmp_path, compute=CPU)
     monkeypatch.setattr(Training, "_train_step", real)
-    fitted = Lstm(small(max_seconds=12.0, max_steps=200)).fit(tonight, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(max_seconds=12.0, max_steps=200), "lstm").fit(
+        tonight, folder=tmp_path, compute=CPU
+    )
     planned = sum(fitted.report.parameters[f"steps_{phase}"] for phase in ("pretrain", "validate", "refit"))
     assert planned <= 12
     assert fitted.report.parameters["budget"] == "seconds"
@@ -149,14 +153,16 @@ def test_where_seconds_do_not_bind_the_clock_has_no_say(tonight, tmp_path, monke
     made = []
     for name, seconds in (("a", 0.001), ("b", 0.7)):
         monkeypatch.setattr(Training, "_seconds_per_step", lambda self, seconds=seconds: seconds)
-        made.append(Lstm(small()).fit(tonight, folder=tmp_path / name, compute=CPU))
+        made.append(NetworkForecaster(small(), "lstm").fit(tonight, folder=tmp_path / name, compute=CPU))
     assert weights_of(made[0]) == weights_of(made[1])
     assert [one.report.parameters["budget"] for one in made] == ["steps", "steps"]
 
 
 def test_the_wall_clock_is_told_as_what_bound(tonight, tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 0.0)
-    fitted = Lstm(small(max_steps=5000, max_seconds=0.4)).fit(tonight, folder=tmp_path, compute=CPU)
+    fitted = NetworkForecaster(small(max_steps=5000, max_seconds=0.4), "lstm").fit(
+        tonight, folder=tmp_path, compute=CPU
+    )
     assert (fitted.report.stopped, fitted.report.parameters["budget"]) == ("seconds", "seconds")
     assert fitted.validated is not None
 
@@ -230,9 +236,9 @@ def test_an_update_learns_a_shop_that_changed_and_keeps_its_past(tmp_path):
         return quantile_loss(actual.ravel(), quantiles.reshape(actual.size, -1)).sum() / actual.sum()
 
     settings = small(hidden=24, max_steps=240, batch_size=64, learning_rate=5e-3, update_steps=120, validation_days=14)
-    old = Lstm(settings).fit(night(days), folder=tmp_path / "old", compute=CPU)
+    old = NetworkForecaster(settings, "lstm").fit(night(days), folder=tmp_path / "old", compute=CPU)
     with_replay, without = (
-        Lstm(settings.model_copy(update={"replay_share": share})).fit(
+        NetworkForecaster(settings.model_copy(update={"replay_share": share}), "lstm").fit(
             night(days + new), folder=tmp_path / str(share), compute=CPU, start=old
         )
         for share in (0.5, 0.0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.models.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
+from pipeline.models.networks.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
 
 rows = arrays(np.float64, (12, 3), elements=st.floats(-1e4, 1e4, width=32))
 

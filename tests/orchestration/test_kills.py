@@ -63,7 +63,7 @@ def test_a_backfill_killed_at_random_points_ends_in_the_same_bytes(new_home: Pat
             "dagster",
             "pipeline.cli",
             "pipeline.orchestration.backfill",
-            "pipeline.models.lstm_training",
+            "pipeline.models.networks.training",
         ]
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import TrainingSettings
+from pipeline.model_settings import TrainingSettings
 from pipeline.training.cadence import Trained, decide, network_of
 
 NIGHT = date(2024, 6, 30)

@@ -13,7 +13,7 @@ from pipeline.models.base import Dependence, Forecast, TrainingReport, silent
 from pipeline.models.panel import Panel
 from pipeline.settings import QUANTILES
 from pipeline.training.gate import Comparison, Verdict, compare, gate, judge
-from tests.models.lstm_panels import shop_panel
+from tests.models.network_panels import shop_panel
 
 DAYS = 14
 

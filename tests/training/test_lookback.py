@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.models.base import Compute
-from pipeline.models.lstm import Lstm
+from pipeline.models.networks.forecaster import NetworkForecaster
 from pipeline.models.panel import Panel
 from pipeline.models.seasonal_naive import SeasonalNaive
 from pipeline.models.statistical import Statistical
-from tests.models.lstm_panels import shop_panel, small
+from tests.models.network_panels import shop_panel, small
 
 CPU = Compute(threads=1)
 
@@ -37,7 +37,9 @@ def last_days(panel: Panel, days: int) -> Panel:
 
 
 @pytest.mark.parametrize(
-    "forecaster", [Lstm(small()), SeasonalNaive(), Statistical("dynamic_theta")], ids=lambda forecaster: forecaster.name
+    "forecaster",
+    [NetworkForecaster(small(), "lstm"), SeasonalNaive(), Statistical("dynamic_theta")],
+    ids=lambda forecaster: forecaster.name,
 )
 def test_older_days_change_no_forecast(forecaster: Any, tmp_path: Path) -> None:
     panel = shop_panel(series=6, days=900, ahead=91)

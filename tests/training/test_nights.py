@@ -13,7 +13,7 @@ import yaml
 from assets import training as asset
 from pipeline.enrichment.calendar import build_calendar
 from pipeline.lake import Lake
-from pipeline.models.lstm_training import Training
+from pipeline.models.networks.training import Training
 from pipeline.settings import ComputeSettings, load_settings
 from pipeline.training.gate import Verdict
 from pipeline.training.record import TrainingRecord

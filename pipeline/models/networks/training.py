@@ -1,4 +1,4 @@
-"""How the LSTM is trained: pretrain the encoder, train while validating on the last days, then learn those days too.
+"""How a network is trained: pretrain the encoder, train while validating on the last days, then learn those days too.
 
 An update goes the same way from the weights of an older network, with its own course (`lstm_schedule.Course`).
 
@@ -20,13 +20,15 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ModelError
+from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Compute, Progress
-from pipeline.models.distribution import HurdleLogNormal
-from pipeline.models.lstm_checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
-from pipeline.models.lstm_features import Windows
-from pipeline.models.lstm_network import PRETRAIN_DAYS, Seq2Seq
-from pipeline.models.lstm_schedule import PHASES, Course, Sampler, dependence_of, one_cycle, torch_threads
-from pipeline.settings import QUANTILES, TrainingSettings
+from pipeline.models.networks.checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
+from pipeline.models.networks.features import Windows
+from pipeline.models.networks.likelihoods import Likelihood
+from pipeline.models.networks.network import Network
+from pipeline.models.networks.pretraining import pretrain_loss
+from pipeline.models.networks.schedule import PHASES, Course, Sampler, dependence_of, one_cycle, torch_threads
+from pipeline.settings import QUANTILES
 
 CHECKPOINT_SECONDS = 15.0
 
@@ -42,7 +44,7 @@ class Training:
 
     def __init__(
         self,
-        network: Seq2Seq,
+        network: Network,
         windows: Windows,
         settings: TrainingSettings,
         compute: Compute,
@@ -222,7 +224,7 @@ class Training:
         state.recoveries += 1
         if state.recoveries > _MAX_RECOVERIES:
             raise ModelError(
-                f"training of the LSTM diverged: the loss of {phase} step {state.step + 1} is {loss}, also after "
+                f"training of the {self.network.kind} diverged: the loss of {phase} step {state.step + 1} is {loss}, also after "
                 f"{_MAX_RECOVERIES} restarts with a smaller rate; lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g}) in almanac.yaml, or look for impossible units or prices"
             )
@@ -230,7 +232,7 @@ class Training:
             self.network.load_state_dict(self.best or self._initial)
         else:
             torch.manual_seed(self.settings.seed + state.recoveries)
-            self.network.load_state_dict(Seq2Seq(self.network.sizes).state_dict())
+            self.network.load_state_dict(type(self.network)(self.network.sizes).state_dict())
         self.optimizer = self._new_optimizer()
         state.step += 1
 
@@ -249,7 +251,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
             if phase == "pretrain":
-                loss = self._pretrain_loss(rows, nights, known)
+                loss = pretrain_loss(self.network, self.windows, rows, nights, known_days=known, generator=generator)
             else:
                 loss = self._loss(rows, nights, horizon, known)
         value = float(loss.detach())
@@ -278,24 +280,17 @@ class Training:
         return self._samplers[at]
 
     def _loss(self, rows: Tensor, nights: Tensor, horizon: int, known: int) -> Tensor:
-        """Negative log-likelihood of hurdle and units, weighted by the root of the scale."""
+        """Loss of the likelihood, weighted by the root of the scale."""
         batch = self.windows.cut(rows, nights, horizon)
         units, counts = self.windows.targets(rows, nights, horizon, known)
         likelihood = self.network(batch)
         # an order of 500 pieces by one customer says little about tomorrow; a rare seller's usual order must fit in
         cap = torch.maximum(_CLAMP * batch.scale, _CLAMP_ORDERS * torch.exp(batch.base_mu) * batch.scale)
         capped = torch.where(units > 0, torch.minimum(units, cap).clamp(min=1.0), units)
-        hurdle, given_sale = likelihood.log_likelihood(capped)
         undo = torch.as_tensor(self._sampler(known).weight, device=rows.device)[rows].unsqueeze(1)
         weight = torch.sqrt(batch.scale) * undo.float()
         weight = weight / weight.mean() * counts
-        loss: Tensor = -((hurdle + given_sale) * weight).sum() / counts.sum().clamp(min=1)
-        return loss
-
-    def _pretrain_loss(self, rows: Tensor, nights: Tensor, known: int) -> Tensor:
-        encoder, targets, counts = self.windows.next_means(rows, nights, PRETRAIN_DAYS, known)
-        error = torch.nn.functional.smooth_l1_loss(self.network.pretrain(encoder).float(), targets, reduction="none")
-        loss: Tensor = (error * counts).sum() / counts.sum().clamp(min=1)
+        loss: Tensor = (likelihood.loss(capped) * weight).sum() / counts.sum().clamp(min=1)
         return loss
 
     def _validation_windows(self) -> tuple[Tensor, Tensor]:
@@ -308,7 +303,7 @@ class Training:
         chosen = torch.as_tensor(rows, device=self.compute.device)
         return chosen, torch.full_like(chosen, known - 1)
 
-    def _validation_forecast(self) -> Iterator[tuple[HurdleLogNormal, Tensor, Tensor]]:
+    def _validation_forecast(self) -> Iterator[tuple[Likelihood, Tensor, Tensor]]:
         rows, nights = self._validation_windows()
         self.network.eval()
         with torch.inference_mode(), self._precision():

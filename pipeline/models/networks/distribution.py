@@ -9,13 +9,11 @@ What belongs here: density, mean, quantiles, and the randomised PIT. What does n
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-PARAMETERS = 6
-"""Numbers per day that the network's head gives."""
 
 _SIGMA_LOW, _SIGMA_HIGH = 0.08, 2.5
 _BISECTIONS = 18
@@ -33,6 +31,7 @@ class HurdleLogNormal:
         scale: scale of the series.
     """
 
+    parameters: ClassVar[int] = 6
     hurdle: Tensor
     weight: Tensor
     mu: Tensor
@@ -86,6 +85,11 @@ class HurdleLogNormal:
         log_weight = torch.stack([functional.logsigmoid(self.weight), functional.logsigmoid(-self.weight)], -1)
         given_sale = torch.logsumexp(log_weight + component.clamp(min=-60.0), -1)
         return hurdle, torch.where(sold, given_sale, torch.zeros_like(given_sale))
+
+    def loss(self, units: Tensor) -> Tensor:
+        """Negative log-likelihood of units."""
+        hurdle, given_sale = self.log_likelihood(units)
+        return -(hurdle + given_sale)
 
     def cdf(self, units: Tensor) -> Tensor:
         """P(Y ≤ units) for whole units; zero below 0."""

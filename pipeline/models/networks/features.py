@@ -1,4 +1,4 @@
-"""What the LSTM reads: one code path from a panel to tensors, for training windows and for forecasts alike.
+"""What networks read: one code path from a panel to tensors, for training windows and for forecasts alike.
 
 A window is a (series, night) pair. Everything of it is computed from columns up to its night, and from covariates
 that are known beyond it; a test changes all later demand and asks for the same tensors. Sums over windows come from
@@ -6,15 +6,27 @@ running sums, so a batch of random windows costs a few gathers.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.models.lstm_spec import AGE_DAYS, LEVEL_DAYS, MIN_AGE, RATE_DAYS, SIZE_DAYS, YEAR, FeatureSpec
+from pipeline.models.networks.spec import AGE_DAYS, LEVEL_DAYS, MIN_AGE, RATE_DAYS, SIZE_DAYS, YEAR, FeatureSpec
 from pipeline.models.panel import Panel
+
+
+class OwnColumns(NamedTuple):
+    """Columns of a day of history that a series has of its own."""
+
+    units: int = 0
+    sold: int = 1
+    alive: int = 2
+    price: int = 3
+
+
+OWN_UNITS = OwnColumns()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import ModelError
+from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Dependence
-from pipeline.settings import TrainingSettings
 
 PHASES = ("pretrain", "validate", "refit")
 

@@ -1,4 +1,4 @@
-"""What an LSTM was trained to read: names, masks and scalers, stored with it so that later nights are read the same way."""
+"""What a network was trained to read: names, masks and scalers, stored with it so that later nights are read the same way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.models.networks.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
 from pipeline.models.panel import Panel
-from pipeline.models.scaling import MinMaxScaler, PerSeriesScaler, StandardScaler
 
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182, 400)
 RATE_DAYS = (7, 28, 56, 182)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.model_settings import TrainingSettings
 from pipeline.models.panel import Panel
-from pipeline.settings import TrainingSettings
 
 FIRST_DAY = date(2022, 1, 3)
 """A Monday."""

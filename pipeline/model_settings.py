@@ -1,0 +1,156 @@
+"""Settings of the forecasters: how they are trained, which are members of the night's model, and how they are combined.
+
+What belongs here: fields and their rules. What does not: what a member does with them, see `pipeline/models`.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.closed_yaml import Closed
+
+
+class TrainingSettings(Closed):
+    """How networks are trained, when, and within which budgets."""
+
+    seed: int = Field(default=7, ge=0, description="Seed of everything random.")
+    history_days: int = Field(default=112, ge=28, description="Days of history that the encoder reads.")
+    hidden: int = Field(default=64, ge=4, description="Width of encoder and decoder.")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout of networks.")
+    pretrain_steps: int = Field(default=200, ge=0, description="Self-supervised steps (next-k-day mean); 0: none.")
+    max_steps: int = Field(default=1500, ge=1, description="Most fine-tuning steps of one training.")
+    max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of one training, pretraining included.")
+    batch_size: int = Field(default=256, ge=1, description="Series windows per step.")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
+    patience: int = Field(default=4, ge=1, description="Validations without improvement before stopping early.")
+    validation_days: int = Field(default=28, ge=7, description="Length of the time-based validation window.")
+    min_history_days: int = Field(default=56, ge=14, description="Shortest shop history that training accepts.")
+    retrain_every_days: int = Field(
+        default=91, ge=1, description="A night trains a new network when the last such training is this old."
+    )
+    update_every_days: int = Field(
+        default=28,
+        ge=1,
+        description="Between new networks, a night goes on training the champion when the last training is this old. Every "
+        "week was worse than every four where a shop has less than a year of history: it followed the autumn's rise too far.",
+    )
+    update_steps: int = Field(default=200, ge=1, description="Most steps of an update of the champion.")
+    replay_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of an update's windows drawn from all past seasons, against forgetting; the others are of the "
+        "days that the champion has not seen.",
+    )
+
+
+class FineTuningSettings(Closed):
+    """How pretrained transformers are fine-tuned: language models, and through LoRA pretrained time-series models."""
+
+    method: Literal["full", "top_layers", "lora", "adalora", "prefix", "prompt"] = Field(
+        default="lora",
+        description="Which weights learn: all, the top layers, or through PEFT: LoRA, AdaLoRA, prefix or prompt tuning.",
+    )
+    top_layers: int = Field(
+        default=2, ge=1, description="Layers that learn with `method: top_layers`, counted from the top."
+    )
+    rank: int = Field(default=8, ge=1, description="Rank of LoRA, first rank of AdaLoRA.")
+    alpha: int = Field(default=16, ge=1, description="Scale of LoRA and AdaLoRA.")
+    target_modules: tuple[str, ...] = Field(
+        default=(),
+        description="Layers that LoRA and AdaLoRA adapt, by the end of their names; default: query and value of the model's "
+        "attention. A name that the model lacks is refused.",
+    )
+    virtual_tokens: int = Field(
+        default=8, ge=1, description="Tokens that prefix and prompt tuning put before the text."
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimiser; SGD with momentum .9.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the adapted weights.")
+    head_learning_rate: float = Field(default=2e-3, gt=0, description="Peak rate of the head.")
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay.")
+    warmup_share: float = Field(
+        default=0.1, ge=0, le=1, description="Share of the steps on which the rate rises; then it falls to 0."
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of head and adapters.")
+    epochs: float = Field(default=5.0, gt=0, description="Most passes over the training examples.")
+    batch_size: int = Field(
+        default=32, ge=1, description="Examples per step, all processes and accumulated parts together."
+    )
+    accumulate: int = Field(default=1, ge=1, description="Parts that a batch is computed in, one after the other.")
+    gradient_checkpointing: bool = Field(default=False, description="Compute activations twice rather than keep them.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="Autocast; auto: bf16 on GPUs that have it, else fp32."
+    )
+    patience: int = Field(default=3, ge=1, description="Validations without improvement before stopping early.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+
+
+class MemberSettings(Closed):
+    """One forecaster as a member of the night's model."""
+
+    on: bool = Field(description="The forecaster is a member.")
+    max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of its training.")
+
+
+class TextRegressionSettings(MemberSettings):
+    """The language model that reads sales as text."""
+
+    head: Literal["quantile", "mse", "mae", "cross_entropy", "multi_task"] = Field(
+        default="quantile", description="What the language model's head answers, and the loss it learns by."
+    )
+
+
+class ChronosSettings(MemberSettings):
+    """A pretrained time-series model (`pip install almanac[chronos]`)."""
+
+    model: str = Field(
+        default="amazon/chronos-bolt-small", description="Folder, or Hugging Face id, of Chronos-2 or Chronos-Bolt."
+    )
+    allow_download: bool = Field(
+        default=False, description="The id may be fetched from the Hub; else it must be in the local cache."
+    )
+    fine_tune: bool = Field(default=False, description="Fine-tune with LoRA (`fine_tuning`); else zero-shot.")
+
+
+def _off() -> MemberSettings:
+    return MemberSettings(on=False)
+
+
+def _on() -> MemberSettings:
+    return MemberSettings(on=True)
+
+
+class MembersSettings(Closed):
+    """The forecasters of the house, each on or off as a member of the night's model, with a budget."""
+
+    seasonal_naive: MemberSettings = Field(default_factory=_off, description="Next week is this week.")
+    seasonal_naive_year: MemberSettings = Field(default_factory=_off, description="This year is last year.")
+    auto_ets: MemberSettings = Field(default_factory=_off, description="AutoETS, one per series.")
+    dynamic_theta: MemberSettings = Field(default_factory=_off, description="Dynamic optimised Theta, one per series.")
+    croston: MemberSettings = Field(default_factory=_off, description="Croston's method for intermittent series (SBA).")
+    lightgbm: MemberSettings = Field(default_factory=_off, description="LightGBM quantiles on features made in SQL.")
+    lstm: MemberSettings = Field(default_factory=_on, description="LSTM sequence-to-sequence network.")
+    transformer: MemberSettings = Field(default_factory=_off, description="Transformer over weekly patches.")
+    mlp: MemberSettings = Field(default_factory=_off, description="Plain network with the hurdle-lognormal likelihood.")
+    quantile_mlp: MemberSettings = Field(default_factory=_off, description="Plain network with quantiles and a mean.")
+    fusion: MemberSettings = Field(
+        default_factory=_off, description="Language model fine-tuned together with a series network."
+    )
+    text_regression: TextRegressionSettings = Field(
+        default_factory=lambda: TextRegressionSettings(on=False), description="Language model that reads sales as text."
+    )
+    chronos: ChronosSettings = Field(
+        default_factory=lambda: ChronosSettings(on=False), description="Pretrained time-series model."
+    )
+
+
+class EnsembleSettings(Closed):
+    """How the members are combined."""
+
+    shrinkage: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of equal weights in the fitted weights, against chance on few origins.",
+    )
