@@ -11,12 +11,13 @@ from pipeline.backtesting.backtest import run_backtest
 from pipeline.backtesting.plots import item_fans, plot_wql_by_horizon
 from pipeline.errors import HistoryError
 from pipeline.models.registry import MODEL
-from pipeline.training.cadence import UPDATE
+from pipeline.training.cadence import UPDATE, settings_hash
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
 from resources.tracking import ModelVersion, TrackingResource
 
-TABLES = ("backtest_forecasts", "backtest_scores")
+TABLES = ("backtest_forecasts", "backtest_sums", "backtest_scores")
+_OTHER_SETTINGS = "the champion was trained with other settings than today's; champion_evidence sets them side by side"
 
 
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
@@ -32,11 +33,12 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
         with home.work(context) as work:
             champion = tracking.of(work.settings).champion(as_of)
             reused = _reused(champion, as_of, [night["as_of"] for night in work.lake.partitions("backtest_scores")])
-            if context.job_name == "night" and reused:
+            # the settings speak for the champion, unless theirs lost to it or a person rolled back
+            own = champion is None or _settings_of(champion) in {"", settings_hash(work.lake, work.settings, as_of)}
+            if context.job_name == "night" and (reused or not own):
+                told = {"reused": f"backtest as of {reused}"} if reused else {"skipped": _OTHER_SETTINGS}
                 for name in TABLES:
-                    yield dg.MaterializeResult(
-                        name, metadata=metadata(rows=0, seconds=work.seconds, reused=f"backtest as of {reused}")
-                    )
+                    yield dg.MaterializeResult(name, metadata=metadata(rows=0, seconds=work.seconds, **told))
                 return
             try:
                 report = run_backtest(
@@ -57,7 +59,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                         name, metadata=metadata(rows=0, seconds=work.seconds, skipped=str(error))
                     )
                 return
-            if champion and champion.as_of == as_of:
+            if champion and champion.as_of == as_of and own:
                 run = tracking.of(work.settings).run(champion.run_id)
                 run.log_scores(pa.Table.from_pandas(report.scores, preserve_index=False))
                 by_location = work.settings.shop.by_location
@@ -68,10 +70,15 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 "origins": ", ".join(map(str, report.origins)),
                 "skipped": "; ".join(f"{day}: {why}" for day, why in report.skipped.items()) or "none",
             }
-            for name, rows in zip(TABLES, (report.rows, report.score_rows), strict=True):
+            for name, rows in zip(TABLES, (report.rows, report.sum_rows, report.score_rows), strict=True):
                 yield dg.MaterializeResult(name, metadata=metadata(rows=rows, seconds=work.seconds, **shown))
 
     return dg.Definitions(assets=[backtesting])
+
+
+def _settings_of(champion: ModelVersion) -> str:
+    """Hash of the settings that a champion was trained with; empty where it was registered by other means."""
+    return champion.tags.get("settings_hash", "")
 
 
 def _reused(champion: ModelVersion | None, as_of: date, scored: Sequence[str]) -> str:

@@ -46,11 +46,14 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
             for change in night.changed:
                 context.log.warning(f"{change}; the vintage stays as it was made, --force makes it anew")
             vintage = night.vintage
+            if vintage.degraded:
+                context.log.warning(f"degraded: forecast without some members of the model. {vintage.degraded}")
             rows = (vintage.forecast_rows, vintage.total_rows, 1)
             shown = {
                 "series": vintage.series,
                 "model_version": vintage.model_version,
                 "data_snapshot": vintage.data_snapshot,
+                "degraded": vintage.degraded or "no",
                 "weeks": markdown_table(weekly_totals(work.lake, as_of, vintage.model_version)),
                 "kept": "; ".join(night.changed) or "as it was made" if night.report is None else "made anew",
             }

@@ -1,25 +1,29 @@
 """The night's model: drift measured, then the champion re-used, updated or set against a new network."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
 import dagster as dg
 
 from assets.common import FACTS, markdown_table, metadata, table_spec
 from pipeline.as_of import as_of_view
+from pipeline.backtesting.challenge import challenge
+from pipeline.errors import ModelError
 from pipeline.models.base import Compute, Fitted
 from pipeline.training.cadence import UPDATE, Decision, Trained, decide, network_of, recorded_trainings, settings_hash
 from pipeline.training.drift import Measure, describe, drift_since, measure_drift, write_drift
-from pipeline.training.gate import gate
+from pipeline.training.gate import gate, served_out
 from pipeline.training.panel import MAX_DAYS
+from pipeline.training.recipe import Recipe, recipe_of
 from pipeline.training.record import TrainingRecord
 from pipeline.training.train import build_training_panel, make_forecaster
+from pipeline.training.verdict import Evidence
 from resources.compute import ComputeResource
 from resources.lake import HomeResource, Work, as_of_of
 from resources.tracking import ModelVersion, Tracking, TrackingResource
 
-TABLES = ("drift", "champion_decisions", "model_versions")
+TABLES = ("drift", "champion_decisions", "champion_evidence", "model_versions")
 
 
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
@@ -52,9 +56,10 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 rows = {"drift": len(measures)}
                 shown["model_version"] = champion.model_version if champion else ""
             else:
-                rows = dict.fromkeys(TABLES, 1) | {"drift": len(measures)}
                 picked = compute.pick(work.settings.compute)
-                shown |= _train(context, work, store, decision, as_of=as_of, champion=champion, picked=picked)
+                trained, origins = _train(context, work, store, decision, as_of=as_of, champion=champion, picked=picked)
+                rows = dict.fromkeys(TABLES, 1) | {"drift": len(measures), "champion_evidence": origins}
+                shown |= trained
             drifted = markdown_table([vars(one) | {"is_drift": one.is_drift} for one in measures])
             for name in TABLES:
                 more = {"measures": drifted} if name == "drift" else shown
@@ -102,8 +107,8 @@ def _train(
     as_of: date,
     champion: ModelVersion | None,
     picked: Compute,
-) -> dict[str, object]:
-    """Train, judge, register and write down; what of it is shown."""
+) -> tuple[dict[str, object], int]:
+    """Train, judge, register and write down; what of it is shown, and at how many past origins it was tried."""
     settings, home = work.settings, work.lake.home
     checkpoints = home / "training" / as_of.isoformat()
     forecaster = make_forecaster(settings)
@@ -112,28 +117,37 @@ def _train(
         # refused before MLflow hears of a run: too little history, nothing sold
         panel = build_training_panel(view, settings, home=home)
         snapshot = view.snapshot
-    serving: Fitted | None = store.load(champion, picked) if champion else None
+    recipe = recipe_of(work.lake, settings, as_of)
+    serving, gone = _load(store, champion, picked)
+    if gone and decision.action == UPDATE:
+        raise gone
     start = serving if decision.action == UPDATE else None
     with store.training_run(
         as_of=as_of, kind=forecaster.name, compute=picked, settings=settings, dagster_run_id=context.run_id
     ) as run:
         run.log_data(snapshot, {"series": panel.series, "days": panel.history})
+        run.log_recipe(recipe.to_json())
         fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress, start=start)
         run.log_fitted(fitted)
-        verdict = gate(
-            panel,
-            fitted,
-            serving,
-            kind=decision.action,
-            champion_as_of=champion.as_of if champion else None,
-            days=int(fitted.report.parameters.get("validation_days", 0)),
-            seed=settings.training.seed,
+        verdict = (
+            served_out(gone)
+            if gone
+            else gate(
+                panel,
+                fitted,
+                serving,
+                kind=decision.action,
+                champion_as_of=champion.as_of if champion else None,
+                days=int(fitted.report.parameters.get("validation_days", 0)),
+                seed=settings.training.seed,
+                challenge=_challenge(work, store, recipe, champion, as_of=as_of, picked=picked) if champion else None,
+            )
         )
         run.log_decision(verdict.to_json())
         record = TrainingRecord(
             as_of=as_of,
             data_snapshot=snapshot,
-            settings_hash=settings_hash(work.lake, settings, as_of),
+            settings_hash=recipe.hash,
             kind=decision.action,
             parent=champion.model_version if champion and start else "",
             reason=decision.reason,
@@ -155,9 +169,47 @@ def _train(
     return {
         "model_version": version.model_version,
         "promoted": verdict.promoted,
+        "rule": verdict.rule,
         "verdict": verdict.reason,
+        "origins": markdown_table([vars(one) for one in verdict.origins]),
         "series": panel.series,
         "stopped": report.stopped,
         "curves": markdown_table(curves),
         "mlflow_run": version.run_id,
-    }
+    }, len(verdict.origins)
+
+
+def _load(store: Tracking, champion: ModelVersion | None, picked: Compute) -> tuple[Fitted | None, ModelError | None]:
+    """The champion's forecaster, or why it cannot be loaded: a network that an older Almanac stored must not stop a new one."""
+    try:
+        return (store.load(champion, picked) if champion else None), None
+    except ModelError as error:
+        return None, error
+
+
+def _challenge(
+    work: Work, store: Tracking, recipe: Recipe, champion: ModelVersion, *, as_of: date, picked: Compute
+) -> Callable[[], Evidence] | None:
+    """What sets tonight's recipe beside the champion's at past origins; None where both are the same: a renewal."""
+    if champion.tags.get("settings_hash") == recipe.hash:
+        return None
+    stored = store.recipe(champion.run_id)
+    if stored is None:
+        told = f"no recipe is kept with {champion.model_version}: an older Almanac trained it"
+        return lambda: Evidence(unjudged=told)
+    theirs = Recipe.from_json(stored)
+    if recipe.makes_the_model_of(theirs):
+        told = (
+            "only what is asked of the model has changed (calendar, countries, forecast.horizon_days, shop.by_location)"
+        )
+        return lambda: Evidence(unjudged=told)
+    return lambda: challenge(
+        work.lake,
+        work.settings,
+        recipe,
+        theirs,
+        as_of,
+        compute=picked,
+        workdir=work.lake.home / "training" / "backtest",
+        progress=work.progress,
+    )

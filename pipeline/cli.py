@@ -184,6 +184,44 @@ def backtest(
     print_scores(folder, night)
 
 
+@app.command(epilog="Example: `almanac models --home shop --version 3`")
+def models(
+    home: _HomeOption = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="All of one version: its name, or its number alone.")
+    ] = None,
+) -> None:
+    """List the model versions: what they come from, what the gate said of them, how they scored; or one in full."""
+    from pipeline.orchestration.models import describe_model, list_models
+    from pipeline.publishing.model_tables import print_model, print_models
+
+    folder = home_folder(home)
+    if version is None:
+        print_models(list_models(folder))
+    else:
+        print_model(describe_model(folder, version))
+
+
+@app.command(epilog="Example: `almanac rollback --home shop --to 3`")
+def rollback(
+    home: _HomeOption = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Version to put back, by name or number. Default: the champion before.")
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], help="First night that it serves. Default: the newest night."),
+    ] = None,
+) -> None:
+    """Put an earlier model version back as champion. Nights before stay as they were made, and replay as they did."""
+    from pipeline.orchestration.models import roll_back
+
+    done = roll_back(home_folder(home), to, as_of.date() if as_of else None)
+    until = f" up to {done.until}, when a champion takes over that was trained then" if done.until else ""
+    print(f"{done.version} is champion again, in place of {done.replaced}: nights from {done.as_of} on use it{until}.")
+    print(f"A night that stands keeps its forecasts; run it again to have it by {done.version}, too.")
+
+
 @app.command(epilog='Example: `almanac sql --home shop "SELECT * FROM forecast_latest LIMIT 5"`')
 def sql(
     query: Annotated[str, typer.Argument(help="SQL over the published tables, read-only.")],

@@ -18,7 +18,7 @@ from pipeline.errors import PermanentError
 from pipeline.forecasting.vintages import FORECAST_TABLES, Vintage, file_hash, part_of, write_vintage
 from pipeline.lake import Lake
 
-FORMAT = 2
+FORMAT = 3
 """Format of the lake that this version writes."""
 _FILE = "format.json"
 
@@ -43,6 +43,11 @@ def bring_up_to_date(lake: Lake) -> tuple[int, ...]:
         _STEPS[step](lake)
         _write_format(lake, step)
     return steps
+
+
+def is_up_to_date(lake: Lake) -> bool:
+    """Whether a home's lake is of this version's format: what only reads need not hold the home to migrate it."""
+    return _format(lake) == FORMAT
 
 
 def _format(lake: Lake) -> int:
@@ -135,5 +140,39 @@ def _night_of(path: Path) -> date:
     return date.fromisoformat(path.parent.name.removeprefix("as_of="))
 
 
-_STEPS: dict[int, Callable[[Lake], None]] = {2: _vintages_apart}
+def _vintages_say_whether_degraded(lake: Lake) -> None:
+    """To format 3: vintages say which members were left out; until then there was one."""
+    for path in sorted(lake.folder("vintages").glob("as_of=*/*.parquet")):
+        table = pq.ParquetFile(path).read()
+        if "degraded" in table.column_names:
+            continue
+        table = table.append_column("degraded", pa.array([""] * len(table), pa.string()))
+        with lake.connect() as con:
+            lake.write(con, "vintages", {"as_of": _night_of(path).isoformat()}, table, path.stem)
+
+
+def _decisions_by_rule(lake: Lake) -> None:
+    """To format 3: decisions say by which rule and when they were made; until then there were no challenges."""
+    with lake.connect() as con:
+        found = con.execute(f"SELECT model_version, made_at FROM ({lake.select('model_versions')})").fetchall()
+    made: dict[object, datetime] = dict(found)
+    for path in sorted(lake.folder("champion_decisions").glob("as_of=*/*.parquet")):
+        table = pq.ParquetFile(path).read()
+        if "rule" in table.column_names:
+            continue
+        rules = ["renewal" if champion else "first" for champion in table["champion"].to_pylist()]
+        times = [made.get(challenger) for challenger in table["challenger"].to_pylist()]
+        table = table.append_column("rule", pa.array(rules, pa.string()))
+        table = table.append_column("origins", pa.array([0] * len(table), pa.int64()))
+        table = table.append_column("made_at", pa.array(times, pa.timestamp("us")))
+        with lake.connect() as con:
+            lake.write(con, "champion_decisions", {"as_of": _night_of(path).isoformat()}, table, path.stem)
+
+
+def _to_three(lake: Lake) -> None:
+    _decisions_by_rule(lake)
+    _vintages_say_whether_degraded(lake)
+
+
+_STEPS: dict[int, Callable[[Lake], None]] = {2: _vintages_apart, 3: _to_three}
 """What brings a lake to each format from the one before."""

@@ -78,6 +78,12 @@ class FineTuningSettings(Closed):
         default=32, ge=1, description="Examples per step, all processes and accumulated parts together."
     )
     accumulate: int = Field(default=1, ge=1, description="Parts that a batch is computed in, one after the other.")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        description="Processes on this machine that share each batch: one per GPU, or several on the CPU. The weights are "
+        "those of one process, but for rounding.",
+    )
     gradient_checkpointing: bool = Field(default=False, description="Compute activations twice rather than keep them.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Autocast; auto: bf16 on GPUs that have it, else fp32."
@@ -90,7 +96,14 @@ class MemberSettings(Closed):
     """One forecaster as a member of the night's model."""
 
     on: bool = Field(description="The forecaster is a member.")
-    max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of its training.")
+    max_seconds: float = Field(
+        default=240.0, gt=0, description="Most seconds of its training; default: training.max_seconds."
+    )
+
+    @property
+    def has_own_budget(self) -> bool:
+        """Its seconds were set for it alone."""
+        return "max_seconds" in self.model_fields_set
 
 
 class TextRegressionSettings(MemberSettings):

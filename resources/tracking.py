@@ -3,19 +3,16 @@
 The store is the home's own (`mlflow/mlflow.db`, artefacts in `mlflow/artifacts`), so shops, tests and backfills never
 meet.
 
-What belongs here: runs, versions and champions. Beside it: `mlflow_store.py` (where the store is), `training_run.py`
-(what is logged), `served_version.py` (how a model is stored). What does not: what a model is (`pipeline/models`), how
-a plot is drawn or a served model predicts (`pipeline/tracking`).
+What belongs here: runs, versions and champions. Beside it: `champions.py` (who is champion when), `mlflow_store.py` (where
+the store is), `training_run.py` (what is logged), `served_version.py` (how a model is stored). What does not: what a model is
+(`pipeline/models`), how a plot is drawn or a served model predicts (`pipeline/tracking`).
 """
 
-import re
-import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,46 +22,16 @@ from pipeline.errors import ModelError
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.panel import Panel
 from pipeline.settings import Settings
+from resources.champions import Enthroned, before, champion_of, promotions, refuse_later, roll_backs
 from resources.mlflow_store import MlflowStore
+from resources.model_version import ModelVersion, model_name
 from resources.served_version import save_served_version
-from resources.training_run import TrainingRun
+from resources.training_run import RECIPE, TrainingRun
+
+__all__ = ("CHAMPION", "ModelVersion", "Tracking", "TrackingResource", "model_name")
 
 CHAMPION = "champion"
 _PROMOTED = "promoted"
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A registered model version.
-
-    Attributes:
-        name: registered model.
-        number: its version.
-        run_id: MLflow run that made it.
-        as_of: night whose knowledge it was trained on.
-        data_snapshot: hash of that knowledge.
-        folder: local folder of the forecaster (safetensors and JSON), as `pipeline.models.registry.load` reads it.
-        made_at: when it was registered, UTC.
-        kind: full (a new network) or update.
-        parent: version that an update started from; empty for a new network.
-        tags: all that was noted when it was registered.
-    """
-
-    name: str
-    number: int
-    run_id: str
-    as_of: date
-    data_snapshot: str
-    folder: Path
-    made_at: datetime
-    kind: str = "full"
-    parent: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def model_version(self) -> str:
-        """Name and number, as the tables hold it."""
-        return f"{self.name}/{self.number}"
 
 
 class Tracking:
@@ -138,6 +105,26 @@ class Tracking:
         """A run that was made before, for what comes after the training: backtest scores, plots."""
         with self.store.errors():
             return TrainingRun(self.store, run_id, dict(self.client.get_run(run_id).data.tags))
+
+    def recipe(self, run_id: str) -> dict[str, Any] | None:
+        """What `TrainingRun.log_recipe` logged; None for a run of before recipes were kept, or whose artefacts are gone."""
+        # by its place in the home, for the address that MLflow keeps is absolute
+        file = self.store.artifacts / run_id / "artifacts" / RECIPE
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def score(self, run_id: str, metric: str) -> float | None:
+        """A pooled score of the backtest of a run's own model; None where there is none, or the run is gone."""
+        from mlflow.exceptions import MlflowException
+
+        with self.store.errors():
+            try:
+                run = self.run(run_id)
+            except MlflowException:
+                return None
+            return run.score(metric)
 
     def register(
         self,
@@ -223,37 +210,80 @@ class Tracking:
         """The model to forecast with, or None when there is none yet.
 
         Args:
-            as_of: the newest champion that this night could have known: trained on a night not after it. Default:
-                the one under the alias `champion`.
+            as_of: the newest champion that this night could have known: promoted on a night not after it, or put back by
+                a person for it. Default: the one under the alias `champion`.
 
         Raises:
             ModelError: its folder is gone.
         """
         with self.store.errors():
-            if as_of is None:
-                found = self._under_alias()
-                return self._version(found) if found is not None else None
-            once = [version for version in self._versions() if version.tags.get(_PROMOTED) == "true"]
-            known = [version for version in once if version.tags["as_of"] <= as_of.isoformat()]
-            best = max(known, key=lambda version: (version.tags["as_of"], int(version.version)), default=None)
-            return self._version(best) if best is not None else None
+            found = self._champion(as_of)
+            return self._version(found) if found is not None else None
+
+    def champion_name(self, as_of: date | None = None) -> str | None:
+        """Name of the champion (see `champion`), also of one whose folder is gone."""
+        with self.store.errors():
+            found = self._champion(as_of)
+            return f"{found.name}/{found.version}" if found is not None else None
+
+    def before(self, champion: str, as_of: date) -> ModelVersion | None:
+        """The champion that served before a night's champion was promoted; None when that was the first of its home.
+
+        Args:
+            champion: name of the night's champion.
+            as_of: the night.
+
+        Raises:
+            ModelError: its folder is gone.
+        """
+        with self.store.errors():
+            versions = self._versions()
+            known = [one for one in self._enthroned(versions) if one.as_of <= as_of]
+            present = champion_of(one for one in known if f"{self.name}/{one.number}" == champion)
+            found = before(known, present) if present is not None else None
+            return self._version(_of_number(versions, found.number)) if found is not None else None
 
     def promote(self, version: ModelVersion) -> bool:
         """Make a version the champion from its night on.
 
-        A backfill of an older night does not take the alias from a newer champion; nights between find it all the
-        same (see `champion`).
+        A backfill of an older night does not take the alias from a newer champion, nor from one that a person put back
+        since; nights between find it all the same (see `champion`).
 
         Returns:
-            Whether the alias moved.
+            Whether it has the alias.
         """
         with self.store.errors():
-            now = self._under_alias()
             self.client.set_model_version_tag(self.name, str(version.number), _PROMOTED, "true")
-            if now is not None and now.tags["as_of"] > version.as_of.isoformat():
+            newest = champion_of(self._enthroned(self._versions()))
+            if newest is None or newest.number != version.number:
                 return False
             self.client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
             return True
+
+    def roll_back(self, version: ModelVersion, as_of: date) -> date | None:
+        """Make a version that was trained before the champion from a night on; nights before it choose as they did.
+
+        Args:
+            version: the version, promoted once or not.
+            as_of: first night that it serves.
+
+        Returns:
+            Night from which on the next champion serves all the same, for it was promoted on a later night; None when there
+            is none, and the version has the alias.
+
+        Raises:
+            ModelError: the version was trained on what became known after the night.
+        """
+        refuse_later(version.model_version, version.as_of, as_of)
+        with self.store.errors():
+            versions = self._versions()
+            new = Enthroned(as_of, max(int(one.version) for one in versions), True, version.number)
+            later = [one.as_of for one in self._enthroned(versions) if one > new]
+            # the alias first: killed in between, the same command does the same again
+            if not later:
+                self.client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
+            self.client.set_registered_model_tag(self.name, *new.tag)
+            return min(later, default=None)
 
     def load(self, version: ModelVersion, compute: Compute | None = None) -> Fitted:
         """The fitted forecaster of a version; default: on the CPU."""
@@ -270,17 +300,29 @@ class Tracking:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _under_alias(self) -> Any:
-        """MLflow's entry of the version under the alias, or None."""
+    def _champion(self, as_of: date | None) -> Any:
+        """MLflow's entry of a night's champion, or of the version under the alias; None when there is none."""
+        if as_of is None:
+            numbers = getattr(self._registered_model(), "aliases", {})
+            return self.client.get_model_version(self.name, numbers[CHAMPION]) if CHAMPION in numbers else None
+        versions = self._versions()
+        best = champion_of(self._enthroned(versions), as_of)
+        return _of_number(versions, best.number) if best is not None else None
+
+    def _registered_model(self) -> Any:
+        """MLflow's entry of the shop's model; None before the first version."""
         from mlflow.exceptions import MlflowException
 
         try:
-            numbers = self.client.get_registered_model(self.name).aliases
+            return self.client.get_registered_model(self.name)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return self.client.get_model_version(self.name, numbers[CHAMPION]) if CHAMPION in numbers else None
+
+    def _enthroned(self, versions: Sequence[Any]) -> list[Enthroned]:
+        promoted = [one for one in versions if one.tags.get(_PROMOTED) == "true"]
+        return promotions(promoted) + roll_backs(self._registered_model(), versions)
 
     def _versions(self) -> list[Any]:
         found: list[Any] = []
@@ -326,6 +368,10 @@ class Tracking:
             pass
 
 
+def _of_number(versions: Sequence[Any], number: int) -> Any:
+    return next(one for one in versions if int(one.version) == number)
+
+
 class TrackingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The MLflow store of a home, for assets."""
 
@@ -334,11 +380,3 @@ class TrackingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def of(self, settings: Settings) -> Tracking:
         """The store of the home, under its shop's name."""
         return Tracking(Path(self.folder), settings.shop.name)
-
-
-def model_name(shop: str) -> str:
-    """Name of a shop's registered model: `almanac-<shop>`, in letters that every MLflow address takes."""
-    plain = unicodedata.normalize("NFKD", shop).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    # a name in Chinese has no ASCII letters left
-    return f"almanac-{slug or sha256(shop.encode()).hexdigest()[:8]}"

@@ -11,12 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from pipeline.models.base import Fitted
+from pipeline.models.base import Fitted, TrainingReport
 from pipeline.tracking.plots import ItemPlot, draw
 from resources.mlflow_store import MlflowStore
 
 _BATCH = 100  # parameters per call that MLflow accepts; of metrics it accepts 1,000
 _LONGEST_VALUE = 6000
+RECIPE = "recipe.json"
+"""Artefact with what shaped the model."""
 
 
 class TrainingRun:
@@ -38,17 +40,26 @@ class TrainingRun:
                 self.store.client.log_batch(self.run_id, params=flat[start : start + _BATCH])
 
     def log_fitted(self, fitted: Fitted) -> None:
-        """Log what a fitted forecaster reports: parameters, curves with their steps, how it ended, its description."""
-        report = fitted.report
-        self.log_parameters({fitted.name: dict(report.parameters)})
-        points = {
-            name: list(zip(report.steps if len(report.steps) == len(curve) else range(len(curve)), curve, strict=True))
-            for name, curve in report.curves.items()
-        }
-        self._log_metrics({**points, "train_seconds": [(0, report.seconds)]})
+        """Log what a fitted forecaster reports: parameters, curves with their steps, how it ended, its description.
+
+        Those of an ensemble's members stand beside it under their names: `mlp/validation_wql`.
+        """
+        self._log_report(fitted.name, fitted.report)
+        for name, part in fitted.report.parts.items():
+            self._log_report(name, part, f"{name}/")
         self._log_json("description.json", fitted.describe())
         with self.store.errors():
-            self.store.client.set_tag(self.run_id, "stopped", report.stopped)
+            self.store.client.set_tag(self.run_id, "stopped", fitted.report.stopped)
+
+    def _log_report(self, name: str, report: TrainingReport, prefix: str = "") -> None:
+        self.log_parameters({name: dict(report.parameters)})
+        points = {
+            f"{prefix}{curve}": list(
+                zip(report.steps if len(report.steps) == len(values) else range(len(values)), values, strict=True)
+            )
+            for curve, values in report.curves.items()
+        }
+        self._log_metrics({**points, f"{prefix}train_seconds": [(0, report.seconds)]})
 
     def log_data(self, snapshot: str, rows: Mapping[str, int]) -> None:
         """Log which data the training saw: hash of the as-of inputs, and rows per table."""
@@ -69,8 +80,19 @@ class TrainingRun:
         self._log_metrics({f"data/{table}_rows": [(0, float(count))] for table, count in rows.items()})
 
     def log_decision(self, decision: Mapping[str, Any]) -> None:
-        """Log why the version was promoted or refused, as `champion_decision.json`."""
+        """Log why the version was promoted or refused, with the scores behind it, as `champion_decision.json`."""
         self._log_json("champion_decision.json", decision)
+
+    def log_recipe(self, recipe: Mapping[str, Any]) -> None:
+        """Log what shaped the model beside its data, as `recipe.json`."""
+        self._log_json(RECIPE, recipe)
+
+    def score(self, metric: str) -> float | None:
+        """A pooled score of this run's own model, where `log_scores` logged one."""
+        with self.store.errors():
+            metrics = self.store.client.get_run(self.run_id).data.metrics
+        found = metrics.get(f"backtest/{self.tags.get('model_kind', '')}/{metric}")
+        return None if found is None else float(found)
 
     def log_scores(self, scores: pa.Table) -> None:
         """Log backtest scores: pooled ones as metrics `backtest/<model>/<metric>`, all slices as CSV.

@@ -12,12 +12,30 @@ from pipeline import migrations
 from pipeline.errors import PermanentError
 from pipeline.forecasting.vintages import vintages
 from pipeline.lake import Lake
-from pipeline.migrations import FORMAT, bring_up_to_date
+from pipeline.migrations import FORMAT, bring_up_to_date, is_up_to_date
 from pipeline.settings import QUANTILE_COLUMNS
 
 NIGHT = date(2022, 6, 1)
 MADE_AT = datetime(2022, 6, 2, 2, 0, 5)
 PART = "almanac-shop%2F1.parquet"
+
+
+DECISIONS = {
+    "challenger": ["almanac-shop/1"],
+    "champion": [""],
+    "promoted": [True],
+    "reason": ["the first of its home"],
+    "first_day": pa.nulls(1, pa.date32()),
+    "last_day": pa.nulls(1, pa.date32()),
+    "series": pa.nulls(1, pa.int64()),
+} | {
+    name: pa.nulls(1, pa.float64())
+    for name in (
+        *("challenger_wql", "champion_wql", "change_low", "change_high"),
+        *("challenger_bias", "champion_bias", "forgetting"),
+    )
+}
+"""What a decision was before there were rules."""
 
 
 @pytest.fixture
@@ -70,7 +88,7 @@ def rows(lake: Lake, table: str) -> list[tuple[object, ...]]:
 
 def test_a_home_of_format_1_keeps_every_row_and_gets_its_vintages(old: Lake) -> None:
     before = {table: rows(old, table) for table in ("forecasts", "forecast_totals")}
-    assert bring_up_to_date(old) == (2,)
+    assert bring_up_to_date(old) == (2, 3)
     assert {table: rows(old, table) for table in before} == before
     (vintage,) = vintages(old)
     assert (vintage.as_of, vintage.model_version, vintage.made_at) == (NIGHT, "almanac-shop/1", MADE_AT)
@@ -108,6 +126,26 @@ def test_a_killed_migration_is_begun_again(old: Lake, killed_after: int, monkeyp
     assert vintage.made_at == MADE_AT
     assert vintage.state(old) == "stands"
     assert not [path for path in old.root.iterdir() if path.name.startswith(".made_at")]
+
+
+def test_decisions_of_format_2_say_by_which_rule_they_were_made(old: Lake) -> None:
+    later = DECISIONS | {"challenger": ["almanac-shop/2"], "champion": ["almanac-shop/1"], "promoted": [False]}
+    for part, columns in (("almanac-shop-1", DECISIONS), ("almanac-shop-2", later)):
+        folder = old.folder("champion_decisions") / f"as_of={NIGHT}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns), folder / f"{part}.parquet")
+    assert not is_up_to_date(old)
+    assert bring_up_to_date(old) == (2, 3)
+    assert is_up_to_date(old)
+    with old.connect() as con:
+        found = con.execute(
+            "SELECT challenger, champion, promoted, rule, origins, made_at "
+            f"FROM ({old.select('champion_decisions')}) ORDER BY challenger"
+        ).fetchall()
+    assert found == [
+        ("almanac-shop/1", "", True, "first", 0, MADE_AT),
+        ("almanac-shop/2", "almanac-shop/1", False, "renewal", 0, None),
+    ]
 
 
 def test_a_new_home_is_of_this_format(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from pipeline.as_of import AsOfView
+from pipeline.backtesting.memory import PeakMemory
 from pipeline.backtesting.origins import scored_rows
 from pipeline.backtesting.scoring import OriginSeries, origin_series
 from pipeline.backtesting.store import Made, Store
+from pipeline.backtesting.sums import forecast_sums
 from pipeline.errors import HistoryError
-from pipeline.models.base import Compute, Forecaster, Progress
+from pipeline.models.base import Compute, Fitted, Forecaster, Progress
+from pipeline.models.ensemble import members_of
 from pipeline.models.panel import Panel
 from pipeline.settings import Settings
 
@@ -27,12 +30,14 @@ class OriginForecasts:
         files: model → file of its forecasts.
         made: model → what making them took.
         reused: how many of them stood in the cache.
+        failed: models that could not answer, with the reason; never the first.
     """
 
     series: OriginSeries
     files: Mapping[str, Path]
     made: Mapping[str, Made]
     reused: int
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class OriginWork:
 
         Raises:
             HistoryError: no item was sold often enough to be scored, or a model cannot be fitted to so little.
+            AlmanacError: what stops the first model, the one under test.
         """
         from pipeline.training.panel import build_panel
 
@@ -82,28 +88,56 @@ class OriginWork:
             )
         scored = panel.rows(rows)
         known_by_then = panel.fingerprint()
-        files: dict[str, Path] = {}
+        files = {
+            model: self.store.path(known_by_then, view.as_of, model, self.settings, self.compute)
+            for model in self.models
+        }
         made: dict[str, Made] = {}
+        failed: dict[str, str] = {}
         reused = 0
         for step, model in enumerate(self.models, start=number * len(self.models)):
             self.progress(f"backtest {view.as_of}: {model}", step, self.origins * len(self.models))
-            files[model] = self.store.path(known_by_then, view.as_of, model, self.settings, self.compute)
             known = self.store.made(files[model])
             reused += known is not None
-            made[model] = known or self._make(files[model], model, panel, scored)
-        return OriginForecasts(origin_series(scored), files, made, reused)
+            try:
+                made[model] = known or self._make(files, model, panel, scored)
+            except HistoryError:
+                raise
+            except Exception as error:  # whatever a library trips over in one forecaster; the others are still compared
+                if model == self.models[0]:
+                    raise
+                failed[model] = f"{type(error).__name__}: {error}"
+        return OriginForecasts(origin_series(scored), files, made, reused, failed)
 
-    def _make(self, file: Path, model: str, panel: Panel, scored: Panel) -> Made:
-        """Fit one model on the whole panel, forecast the scored series, and keep the result."""
+    def _make(self, files: Mapping[str, Path], model: str, panel: Panel, scored: Panel) -> Made:
+        """Fit one model on the whole panel, forecast the scored series, and keep the result.
+
+        Members of an ensemble that are asked for too are asked once, while they are at hand.
+        """
         tell = self._within(panel.as_of, model)
+        with PeakMemory() as memory:
+            started = time.perf_counter()
+            forecaster = self.make(model, self.settings)
+            fitted = forecaster.fit(panel, folder=files[model].with_suffix(""), compute=self.compute, progress=tell)
+            fit_seconds = time.perf_counter() - started
+            made = self._answer(files[model], model, fitted, scored, fit_seconds)
+        made = replace(made, peak_mb=memory.peak_mb)
+        self.store.note(files[model], made)
+        for name, member in members_of(fitted).items():
+            if name in files and self.store.made(files[name]) is None:
+                part = self._answer(files[name], name, member, scored, member.report.seconds)
+                self.store.note(files[name], replace(part, peak_mb=memory.peak_mb))
+        return made
+
+    def _answer(self, file: Path, model: str, fitted: Fitted, scored: Panel, fit_seconds: float) -> Made:
         started = time.perf_counter()
-        forecaster = self.make(model, self.settings)
-        fitted = forecaster.fit(panel, folder=file.with_suffix(""), compute=self.compute, progress=tell)
-        fit_seconds = time.perf_counter() - started
-        started = time.perf_counter()
-        forecast = fitted.forecast(scored, self.settings.backtest.horizon_days, progress=tell)
-        made = Made(fit_seconds, time.perf_counter() - started, forecast.fallbacks)
-        self.store.write(file, model, scored, forecast, made)
+        forecast = fitted.forecast(
+            scored, self.settings.backtest.horizon_days, grid=True, progress=self._within(scored.as_of, model)
+        )
+        sums = forecast_sums(scored, forecast, fitted.dependence, model)
+        failed = "; ".join(f"{name}: {why}" for name, why in forecast.failed.items())
+        made = Made(fit_seconds, time.perf_counter() - started, forecast.fallbacks, failed=failed)
+        self.store.write(file, model, scored, forecast, sums=sums, made=made)
         return made
 
     def _within(self, origin: date, model: str) -> Progress:

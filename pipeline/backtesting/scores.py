@@ -24,12 +24,6 @@ def wape(actual: Array, mean: Array) -> float:
     return _ratio(float(np.abs(actual - mean).sum()), float(actual.sum()))
 
 
-def wape_of_totals(actual: Array, mean: Array, series: Integers) -> float:
-    """WAPE of each series' sum over its forecast days: Σ_s|Σ_h y − Σ_h ŷ| / Σy."""
-    error = np.bincount(series, weights=actual - mean) if len(series) else np.zeros(1)
-    return _ratio(float(np.abs(error).sum()), float(actual.sum()))
-
-
 def bias(actual: Array, mean: Array) -> float:
     """Signed bias Σ(ŷ − y) / Σy; above zero is too much."""
     return _ratio(float((mean - actual).sum()), float(actual.sum()))

@@ -1,6 +1,6 @@
 """From forecasts and what came to the rows of `backtest_scores`: every score, pooled and by slice."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.str_]
 Bools = NDArray[np.bool_]
 
+ScoreRow = tuple[str, str, str, str, str, float, int]
+"""One row of `backtest_scores`, in the order of `SCORE_COLUMNS`."""
 SCORE_COLUMNS = ("model", "origin", "slice", "value_of_slice", "metric", "score", "forecasts")
 POOLED = "all"
 
@@ -134,10 +136,10 @@ def score_models(
         read: (N,) mean and (N, Q) quantiles of one model at one origin, series by series.
 
     Returns:
-        A frame with `SCORE_COLUMNS`; scores that have nothing to divide by are left out.
+        See `score_frame`.
     """
     together = pool(facts)
-    rows: list[tuple[str, str, str, str, str, float, int]] = []
+    rows: list[ScoreRow] = []
     losses: dict[str, Array] = {}
     for model in models:
         means, quantiles = zip(*(read(model, f) for f in facts), strict=True)
@@ -150,7 +152,12 @@ def score_models(
             rows += [(model, origin, name, value, metric, score, int(chosen.sum())) for metric, score in found.items()]
         rows += [(model, origin, POOLED, POOLED, "stability", *s) for origin, s in _stabilities(facts, means).items()]
     rows += _gains(together, models, losses)
-    frame = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    return score_frame(rows)
+
+
+def score_frame(rows: Iterable[ScoreRow]) -> pd.DataFrame:
+    """Rows as a frame with `SCORE_COLUMNS`; scores that have nothing to divide by are left out."""
+    frame = pd.DataFrame(list(rows), columns=list(SCORE_COLUMNS))
     finite: pd.DataFrame = frame[np.isfinite(frame["score"])]
     return finite.reset_index(drop=True)
 
@@ -164,7 +171,6 @@ def _scores(together: Pool, mean: Array, quantiles: Array, loss: Array, chosen: 
         "wql": float(loss[chosen].sum()) / units if units > 0 else float("nan"),
         "wape": scores.wape(actual, expected),
         "wape_median": scores.wape(actual, median),
-        "wape_total": scores.wape_of_totals(actual, expected, series),
         "bias": scores.bias(actual, expected),
         "mae": scores.mae(actual, expected),
         "mse": scores.mse(actual, expected),
@@ -215,11 +221,9 @@ def _stabilities(facts: Sequence[OriginFacts], means: Sequence[Array]) -> dict[s
     return found
 
 
-def _gains(
-    together: Pool, models: Sequence[str], losses: Mapping[str, Array]
-) -> list[tuple[str, str, str, str, str, float, int]]:
+def _gains(together: Pool, models: Sequence[str], losses: Mapping[str, Array]) -> list[ScoreRow]:
     """WQL gain of the first model over each other one, with its interval, pooled and per origin."""
-    rows: list[tuple[str, str, str, str, str, float, int]] = []
+    rows: list[ScoreRow] = []
     for origin, name, _, chosen in together.groups():
         if name != POOLED:
             continue

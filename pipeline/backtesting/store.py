@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache
 from importlib.metadata import version
@@ -18,9 +18,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from pipeline.models.base import Compute, Forecast
+from pipeline.backtesting.sums import periods
+from pipeline.models.base import Array, Compute, Forecast
 from pipeline.models.panel import Panel
 from pipeline.settings import QUANTILE_COLUMNS, Settings
 
@@ -29,6 +32,8 @@ KEPT = 96
 _CODE = ("models", "backtesting/origins.py")
 _LIBRARIES = ("numpy", "statsforecast", "torch")
 _META = b"almanac"
+_NOT_USED = {"shop", "sources", "compute", "validation", "publishing", "drift", "retention", "seasons"}
+"""Sections of the settings that no forecaster reads; what of the shop shapes a forecast is in the panel."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,15 @@ class Made:
         fit_seconds: seconds of fitting.
         forecast_seconds: seconds of forecasting.
         fallbacks: series for which a simpler forecaster answered.
+        peak_mb: memory of the process at its highest, above what it held before (MB).
+        failed: members of an ensemble that were left out, and why.
     """
 
     fit_seconds: float
     forecast_seconds: float
     fallbacks: int
+    peak_mb: float = 0.0
+    failed: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,32 +71,49 @@ class Store:
             settings: all settings.
             compute: device and precision.
         """
-        used = settings.model_dump(mode="json", exclude={"shop", "sources", "compute", "validation", "publishing"})
+        used = settings.model_dump(mode="json", exclude=_NOT_USED)
         for not_used_by_one_origin in ("origins", "every_days", "on", "baselines"):
             used["backtest"].pop(not_used_by_one_origin, None)
         text = json.dumps([model, panel, used, compute.device, compute.mixed_precision, _code_hash()], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:24]
         return self.folder / f"{origin.isoformat()}-{model}-{key}.parquet"
 
-    def write(self, path: Path, model: str, panel: Panel, forecast: Forecast, made: Made) -> None:
-        """Write the forecast of a panel's series whole; a killed run leaves none."""
-        series, horizon = forecast.mean.shape
-        rows = series * horizon
-        quantiles = forecast.quantiles.reshape(rows, -1)
-        columns: dict[str, Any] = {
-            "model": pa.array([model] * rows).dictionary_encode(),
-            "origin": pa.array(np.full(rows, np.datetime64(panel.as_of, "D"))),
-            "item_id": pa.array(np.repeat(panel.item_id, horizon).astype(object), pa.string()),
-            "location": pa.array(np.repeat(panel.location, horizon).astype(object), pa.string()),
-            "horizon_days": pa.array(np.tile(np.arange(1, horizon + 1, dtype=np.int32), series)),
-            "mean": pa.array(forecast.mean.reshape(rows)),
-            **{name: pa.array(quantiles[:, k]) for k, name in enumerate(QUANTILE_COLUMNS)},
-        }
-        note = json.dumps([made.fit_seconds, made.forecast_seconds, made.fallbacks]).encode()
-        table = pa.table(columns).replace_schema_metadata({_META: note})
+    def write(
+        self, path: Path, model: str, panel: Panel, forecast: Forecast, *, sums: tuple[Array, Array], made: Made
+    ) -> None:
+        """Write the forecast of a panel's series whole; a killed run leaves none.
+
+        Args:
+            path: file of the origin and model.
+            model: forecaster.
+            panel: the series, cut at the origin.
+            forecast: their days.
+            sums: means and quantiles of their sums, see `sums.forecast_sums`.
+            made: what making it took.
+        """
+        horizon = forecast.mean.shape[1]
+        first, last = (np.array(leads, dtype=np.int32) for leads in zip(*periods(horizon), strict=True))
+        days = np.arange(1, horizon + 1, dtype=np.int32)
+        table = pa.concat_tables(
+            [
+                _rows(model, panel, (days, days), forecast.mean, forecast.quantiles),
+                _rows(model, panel, (first, last), *sums),
+            ]
+        )
+        note = json.dumps(asdict(made)).encode()
+        table = table.replace_schema_metadata({_META: note})
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(table, unfinished, compression="zstd")
+        unfinished.replace(path)
+
+    def note(self, path: Path, made: Made) -> None:
+        """Set what making a file took, once that is known."""
+        table = pq.read_table(path)
+        unfinished = path.with_suffix(".unfinished")
+        pq.write_table(
+            table.replace_schema_metadata({_META: json.dumps(asdict(made)).encode()}), unfinished, compression="zstd"
+        )
         unfinished.replace(path)
 
     def made(self, path: Path) -> Made | None:
@@ -95,18 +121,21 @@ class Store:
         if not path.exists():
             return None
         try:
-            note = (pq.read_schema(path).metadata or {})[_META]
-        except (OSError, pa.ArrowException, KeyError):
+            made = Made(**json.loads((pq.read_schema(path).metadata or {})[_META]))
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
             return None
         os.utime(path)
-        return Made(*json.loads(note))
+        return made
 
-    def read(self, path: Path, series: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Mean (N,) and quantiles (N, Q), series by series."""
-        table = pq.read_table(path, columns=["mean", *QUANTILE_COLUMNS])
-        if table.num_rows % max(series, 1):
-            raise ValueError(f"{path}: {table.num_rows} rows are no whole number of forecasts for {series} series")
-        return table["mean"].to_numpy(), np.stack([table[name].to_numpy() for name in QUANTILE_COLUMNS], axis=1)
+    def read(self, path: Path, series: int) -> tuple[Array, Array]:
+        """Mean (N,) and quantiles (N, Q) of days, series by series."""
+        mean, quantiles = _read(path, series, pc.field("first_lead") == pc.field("horizon_days"))
+        return mean, quantiles
+
+    def read_sums(self, path: Path, series: int) -> tuple[Array, Array]:
+        """Mean (S, P) and quantiles (S, P, Q) of sums, periods as of `sums.periods`."""
+        mean, quantiles = _read(path, series, pc.field("first_lead") < pc.field("horizon_days"))
+        return mean.reshape(series, -1), quantiles.reshape(series, -1, len(QUANTILE_COLUMNS))
 
     def tidy(self, used: set[Path]) -> None:
         """Drop training folders that are done with and the files longest unused."""
@@ -119,6 +148,34 @@ class Store:
         for path in files[KEPT:]:
             if path not in used:
                 path.unlink(missing_ok=True)
+
+
+def _rows(
+    model: str, panel: Panel, leads: tuple[NDArray[np.int32], NDArray[np.int32]], mean: Array, quantiles: Array
+) -> pa.Table:
+    """Rows of some periods, of which `horizon_days` is the last day; a day is its own first and last."""
+    series, count = mean.shape
+    rows = series * count
+    first, last = (np.tile(lead, series) for lead in leads)
+    flat = quantiles.reshape(rows, -1)
+    columns: dict[str, Any] = {
+        "model": pa.array([model] * rows).dictionary_encode(),
+        "origin": pa.array(np.full(rows, np.datetime64(panel.as_of, "D"))),
+        "item_id": pa.array(np.repeat(panel.item_id, count).astype(object), pa.string()),
+        "location": pa.array(np.repeat(panel.location, count).astype(object), pa.string()),
+        "first_lead": pa.array(first),
+        "horizon_days": pa.array(last),
+        "mean": pa.array(mean.reshape(rows)),
+        **{name: pa.array(flat[:, k]) for k, name in enumerate(QUANTILE_COLUMNS)},
+    }
+    return pa.table(columns)
+
+
+def _read(path: Path, series: int, which: pc.Expression) -> tuple[Array, Array]:
+    table = pq.read_table(path, columns=["mean", *QUANTILE_COLUMNS], filters=which)
+    if table.num_rows % max(series, 1):
+        raise ValueError(f"{path}: {table.num_rows} rows are no whole number of forecasts for {series} series")
+    return table["mean"].to_numpy(), np.stack([table[name].to_numpy() for name in QUANTILE_COLUMNS], axis=1)
 
 
 @cache

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from pipeline.as_of import AsOfView, as_of_view
 from pipeline.errors import ModelError
-from pipeline.forecasting.paths import Paths
 from pipeline.forecasting.periods import KINDS, periods
 from pipeline.forecasting.rows import distribution, repeated, stamped
 from pipeline.forecasting.totals import TOTAL, Group, Totals
@@ -26,6 +25,7 @@ from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.models.base import Fitted, Forecast, Progress, silent
 from pipeline.models.panel import Panel
+from pipeline.models.paths import Paths
 from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES, Settings
 from pipeline.training.panel import active_series, build_panel
@@ -49,6 +49,7 @@ class ForecastReport:
         first_day: first day forecast.
         last_day: last day forecast.
         seconds: duration.
+        degraded: members of the model that were left out, and why; empty when all answered.
     """
 
     as_of: date
@@ -61,6 +62,7 @@ class ForecastReport:
     first_day: date
     last_day: date
     seconds: float
+    degraded: str = ""
 
 
 @contextmanager
@@ -112,6 +114,7 @@ def make_forecasts(
     part = part_of(model_version)
     rows = total_rows = done = 0
     units = 0.0
+    failed: dict[str, str] = {}
     totals: Totals | None = None
     with (
         lake.stream("forecasts", partition, part) as write_days,
@@ -121,6 +124,7 @@ def make_forecasts(
             answer = _checked(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
+            failed |= answer.failed
             grid, levels = _grid(answer)
             if totals is None:
                 paths = Paths(
@@ -133,7 +137,12 @@ def make_forecasts(
                 )
             days = _days(panel, answer, first_day)
             items = totals.add(
-                panel.item_id, panel.location, _groups(panel, by_location=settings.shop.by_location), answer.mean, grid
+                panel.item_id,
+                panel.location,
+                _groups(panel, by_location=settings.shop.by_location),
+                answer.mean,
+                grid,
+                item_share=answer.item_share,
             )
             write_days(stamped(days, stamp))
             write_totals(stamped(items, stamp))
@@ -156,6 +165,7 @@ def make_forecasts(
         first_day=first_day,
         last_day=first_day + timedelta(days=forecast.horizon_days - 1),
         seconds=time.perf_counter() - began,
+        degraded="; ".join(f"{name}: {why}" for name, why in sorted(failed.items())),
     )
 
 
@@ -189,6 +199,8 @@ def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -
         quantiles=whole_units(answer.quantiles),
         grid=answer.grid,
         grid_levels=answer.grid_levels,
+        item_share=answer.item_share,
+        failed=answer.failed,
     )
 
 

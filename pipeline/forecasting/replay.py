@@ -130,6 +130,7 @@ def forecast_night(
         threads=used.threads,
         libraries=libraries(),
         made_at=now(),
+        degraded=report.degraded,
     )
     days, totals = (file_hash(path) for path in made.files(lake).values())
     made = replace(made, forecasts_hash=days, totals_hash=totals)

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.forecasting.paths import Floats, Paths
 from pipeline.forecasting.periods import Periods
 from pipeline.forecasting.rows import distribution, repeated
-from pipeline.settings import QUANTILES
+from pipeline.models.paths import Floats, Paths, path_quantiles
 
 Array = NDArray[np.float64]
 
@@ -67,6 +66,8 @@ class Totals:
         groups: list[list[Group]],
         mean: Array,
         grid: Floats,
+        *,
+        item_share: Array | None = None,
     ) -> pa.Table:
         """Add some series; S series, H days, G levels.
 
@@ -76,6 +77,7 @@ class Totals:
             groups: (S,) groups that each series belongs to.
             mean: (S, H) expected units.
             grid: (S, H, G) quantiles at the paths' levels.
+            item_share: (S,) see `models.base.Forecast`.
 
         Returns:
             The items' own sums: level, id, location, period, mean and quantiles.
@@ -84,7 +86,8 @@ class Totals:
         excess, drawn = self.paths.tail(grid, mean)
         sums = np.empty((len(item_id), len(self.item_periods), self.paths.count), dtype=np.int64)
         for row, (item, place) in enumerate(zip(item_id.tolist(), location.tolist(), strict=True)):
-            units = self.paths.draw(item, place, grid[row], excess[row])
+            share = None if item_share is None else float(item_share[row])
+            units = self.paths.draw(item, place, grid[row], excess[row], item_share=share)
             sums[row] = self.item_periods.sums(units.astype(np.int64), axis=0)
             for group in groups[row]:
                 total = self._sum(group)
@@ -121,23 +124,6 @@ class Totals:
         drawn_quantiles = path_quantiles(self.group_periods.sums(total.paths, axis=0))
         recentred: Array = np.floor(drawn_quantiles * ratio[:, None] + 0.5)
         return recentred
-
-
-def path_quantiles(sums: NDArray[np.int64]) -> Array:
-    """Quantiles over sample paths, each one of the paths' own sums, hence whole units.
-
-    The k-th smallest of P draws stands for the level k / (P + 1), which is right on average whatever the distribution.
-
-    Args:
-        sums: (…, P) one sum per path.
-
-    Returns:
-        (…, Q) quantiles at `QUANTILES`.
-    """
-    count = sums.shape[-1]
-    rank = np.clip(np.rint(np.array(QUANTILES) * (count + 1)).astype(np.intp), 1, count) - 1
-    ordered: Array = np.sort(sums, axis=-1)[..., rank].astype(np.float64)
-    return ordered
 
 
 def _table(periods: Periods, keys: list[Group], mean: Array, quantiles: Array) -> pa.Table:

@@ -46,6 +46,7 @@ class Vintage:
     libraries: str
     made_at: datetime
     removed_on: date | None = None
+    degraded: str = ""
 
     @property
     def hashes(self) -> dict[str, str]:

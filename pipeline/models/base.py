@@ -51,6 +51,9 @@ class Forecast:
             are drawn; None when not asked for.
         grid_levels: (G,) levels of `grid`.
         fallbacks: series that a simpler forecaster had to answer for, because this one could not be fitted to them.
+        item_share: (S,) share of variance that is common to all days of a series (see `Dependence.item`, which counts where
+            this is None).
+        failed: members of an ensemble that could not answer, with the reason.
     """
 
     mean: Array
@@ -58,6 +61,8 @@ class Forecast:
     grid: Array | None = None
     grid_levels: Array | None = None
     fallbacks: int = 0
+    item_share: Array | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class TrainingReport:
         steps: step of each point of the curves.
         seconds: duration.
         stopped: why it ended: steps, seconds or early stopping.
+        parts: reports of the members of an ensemble.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +99,7 @@ class TrainingReport:
     steps: list[int] = field(default_factory=list)
     seconds: float = 0.0
     stopped: str = ""
+    parts: Mapping[str, "TrainingReport"] = field(default_factory=dict)
 
 
 @runtime_checkable

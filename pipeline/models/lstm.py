@@ -13,6 +13,7 @@ class Seq2Seq(Network):
 
     kind: ClassVar[str] = "lstm"
     causal: ClassVar[bool] = True
+    sequential: ClassVar[bool] = True
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__(sizes)

@@ -16,6 +16,7 @@ class Mlp(Network):
     """History 4·hidden → hidden, days ahead 2·hidden → hidden, all SiLU."""
 
     kind: ClassVar[str] = "mlp"
+    widening: ClassVar[int] = 2
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__(sizes)

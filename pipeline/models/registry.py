@@ -1,11 +1,12 @@
 """Forecasters by name: the one list of what there is. Modules are imported when asked for; torch costs seconds."""
 
+import importlib
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, SettingsError
 from pipeline.models.base import Compute, Fitted, Forecaster
 from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.settings import Settings
@@ -32,17 +33,73 @@ def _dynamic_theta(settings: Settings, home: Path | None) -> Forecaster:  # noqa
     return Statistical("dynamic_theta")
 
 
+def _seasonal_naive_year(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG001 - nothing to set
+    from pipeline.models.seasonal_naive_year import SeasonalNaiveYear
+
+    return SeasonalNaiveYear()
+
+
+def _croston(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG001 - nothing to set
+    from pipeline.models.croston import Croston
+
+    return Croston()
+
+
+def _chronos(settings: Settings, home: Path | None) -> Forecaster:
+    from pipeline.models.chronos import Chronos
+
+    return Chronos(settings.members.chronos, settings.fine_tuning, settings.training, home)
+
+
+def _lightgbm(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG001 - reads no language model
+    from pipeline.models.gradient_boosting.forecaster import LightgbmQuantiles
+
+    return LightgbmQuantiles(settings.training, settings.members.lightgbm.max_seconds)
+
+
 def _network(name: str, settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG001 - see make
     from pipeline.models.networks.forecaster import NetworkForecaster
 
     return NetworkForecaster(settings.training, name)
 
 
+def _text_regression(settings: Settings, home: Path | None) -> Forecaster:
+    from pipeline.models.text_regression import TextRegression
+
+    member = settings.members.text_regression
+    return TextRegression(member, settings.fine_tuning, settings.training, settings.language_model, home)
+
+
+def _fusion(settings: Settings, home: Path | None) -> Forecaster:
+    from pipeline.models.fusion import Fusion
+
+    return Fusion(settings.members.fusion, settings.fine_tuning, settings.training, settings.language_model, home)
+
+
+def _ensemble(settings: Settings, home: Path | None) -> Forecaster:
+    from pipeline.models.ensemble import Ensemble
+
+    members = {}
+    for name in type(settings.members).model_fields:
+        if getattr(settings.members, name).on:
+            members[name] = make(name, settings, home)
+    if not members:
+        raise SettingsError("no forecaster is on: set `on: true` for at least one of `members` in almanac.yaml")
+    return Ensemble(members, settings.ensemble, settings.training.validation_days)
+
+
 FORECASTERS: dict[str, Callable[[Settings, Path | None], Forecaster]] = {
+    "ensemble": _ensemble,
     **{name: partial(_network, name) for name in ARCHITECTURES},
     "seasonal_naive": _seasonal_naive,
     "auto_ets": _auto_ets,
     "dynamic_theta": _dynamic_theta,
+    "seasonal_naive_year": _seasonal_naive_year,
+    "croston": _croston,
+    "lightgbm": _lightgbm,
+    "chronos": _chronos,
+    "text_regression": _text_regression,
+    "fusion": _fusion,
 }
 
 
@@ -59,7 +116,38 @@ def make(name: str, settings: Settings, home: Path | None = None) -> Forecaster:
     """
     if name not in FORECASTERS:
         raise ModelError(f"no forecaster {name!r}; there are {', '.join(FORECASTERS)}")
+    member = getattr(settings.members, name, None)
+    if member is not None:
+        seconds = member.max_seconds if member.has_own_budget else settings.training.max_seconds
+        budget = {"max_seconds": seconds}
+        members = settings.members.model_copy(update={name: member.model_copy(update=budget)})
+        training = settings.training.model_copy(update=budget)
+        settings = settings.model_copy(update={"members": members, "training": training})
     return FORECASTERS[name](settings, home)
+
+
+_LOADERS_WITHOUT_WEIGHTS = {
+    "seasonal_naive": "seasonal_naive:load_seasonal_naive",
+    "seasonal_naive_year": "seasonal_naive_year:load_seasonal_naive_year",
+    "auto_ets": "statistical:load_statistical",
+    "dynamic_theta": "statistical:load_statistical",
+    "croston": "croston:load_croston",
+}
+"""Module and function that read a kind of forecaster back from its folder."""
+_LOADERS = {
+    **dict.fromkeys(ARCHITECTURES, "networks.forecaster:load_network"),
+    "lightgbm": "gradient_boosting.forecaster:load_lightgbm",
+    "chronos": "chronos:load_chronos",
+    "text_regression": "text_regression:load_text_regression",
+    "fusion": "fusion:load_fusion",
+}
+"""The same for those that compute with weights, and are told what they may use of the machine."""
+
+
+def _loader(place: str) -> Callable[..., Fitted]:
+    module, _, function = place.partition(":")
+    found: Callable[..., Fitted] = getattr(importlib.import_module(f"pipeline.models.{module}"), function)
+    return found
 
 
 def load(folder: Path, compute: Compute | None = None) -> Fitted:
@@ -72,10 +160,13 @@ def load(folder: Path, compute: Compute | None = None) -> Fitted:
     Raises:
         ModelError: the folder holds no stored forecaster that this version knows.
     """
-    from pipeline.models import seasonal_naive, statistical
+    from pipeline.models import ensemble, seasonal_naive
+    from pipeline.models.finetuning import stored
     from pipeline.models.networks import forecaster as networks
 
-    described = [folder / name for name in (networks.MODEL_FILE, seasonal_naive.DESCRIPTION_FILE)]
+    if (folder / ensemble.DESCRIPTION_FILE).is_file():
+        return ensemble.load_ensemble(folder, partial(load, compute=compute))
+    described = [folder / name for name in (networks.MODEL_FILE, seasonal_naive.DESCRIPTION_FILE, stored.MODEL_FILE)]
     path = next((path for path in described if path.is_file()), None)
     if path is None:
         raise ModelError(f"{folder}: no stored forecaster ({' or '.join(p.name for p in described)}); train again")
@@ -83,10 +174,8 @@ def load(folder: Path, compute: Compute | None = None) -> Fitted:
         kind = json.loads(path.read_text(encoding="utf-8")).get("kind")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); train again") from error
-    if kind in ARCHITECTURES:
-        return networks.load_network(folder, compute)
-    if kind == "seasonal_naive":
-        return seasonal_naive.load_seasonal_naive(folder)
-    if kind in {"auto_ets", "dynamic_theta"}:
-        return statistical.load_statistical(folder)
+    if kind in _LOADERS_WITHOUT_WEIGHTS:
+        return _loader(_LOADERS_WITHOUT_WEIGHTS[kind])(folder)
+    if kind in _LOADERS:
+        return _loader(_LOADERS[kind])(folder, compute)
     raise ModelError(f"{path}: describes a {kind!r}, which this version does not know; train again")

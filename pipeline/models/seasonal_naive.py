@@ -129,19 +129,19 @@ def repeat_last_week(
             continue
         known = (window - SEASON * weeks)[None, :] >= first[:, None]
         residuals = np.where(known, history[:, window] - history[:, window - SEASON * weeks], np.nan)
-        pooled, enough = _sorted_quantiles(residuals, levels)
+        pooled, enough = sorted_quantiles(residuals, levels)
         for weekday in range(SEASON):
             step = SEASON * (weeks - 1) + weekday
             if step >= horizon:
                 break
             same = (window - (days - SEASON + weekday)) % SEASON == 0
-            own, count = _sorted_quantiles(residuals[:, same], levels)
+            own, count = sorted_quantiles(residuals[:, same], levels)
             spread = np.where((count >= MIN_RESIDUALS)[:, None], own, pooled)
             quantiles[:, step] += np.where((enough > 0)[:, None], spread, 0.0)
     return mean, quantiles
 
 
-def _sorted_quantiles(values: Array, levels: Sequence[float]) -> tuple[Array, NDArray[np.int64]]:
+def sorted_quantiles(values: Array, levels: Sequence[float]) -> tuple[Array, NDArray[np.int64]]:
     """Quantiles along the rows, NaN left out, and how many values each row has (`nanquantile` loops in Python)."""
     ordered = np.sort(values, axis=1)  # NaN last
     count = (~np.isnan(ordered)).sum(axis=1)

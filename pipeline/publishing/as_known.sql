@@ -139,7 +139,8 @@ deliveries AS (
     SELECT count(*) AS files FROM raw_files WHERE first_known_on <= night::DATE
 ),
 champions AS (
-    SELECT max_by(challenger, as_of) AS champion FROM champion_decisions WHERE promoted AND as_of <= night::DATE
+    SELECT max_by(challenger, (as_of, coalesce(made_at, as_of::TIMESTAMP))) AS champion
+    FROM champion_decisions WHERE promoted AND as_of <= night::DATE
 ),
 said AS (
     SELECT model_version, data_snapshot, made_at FROM vintages WHERE is_current AND as_of = night::DATE

@@ -22,9 +22,10 @@ from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
 BY_DELIVERY = ("raw_files", "quarantined_order_lines", "data_quality", "cleaning_report")
-BY_NIGHT = ("vintages", "model_versions", "champion_decisions", "drift", "backtest_scores")
+BY_NIGHT = ("vintages", "model_versions", "champion_decisions", "champion_evidence", "drift", "backtest_scores")
 FORECASTS = ("forecasts", "forecast_totals")
-FROM_LAKE = (*BY_DELIVERY, *BY_NIGHT, "backtest_forecasts", *FORECASTS)
+BACKTESTS = ("backtest_forecasts", "backtest_sums")
+FROM_LAKE = (*BY_DELIVERY, *BY_NIGHT, *BACKTESTS, *FORECASTS)
 STATES = (
     *("items", "demand_daily", "demand_revisions", "prices_daily", "shop_days"),
     *("calendar_daily", "calendar_events", "publication", "published_parts"),
@@ -99,9 +100,9 @@ class _FromLake:
             self._replace(table, {value: mark for value, mark in marks.items() if value not in later})
         for table in BY_NIGHT:
             self._replace(table, up_to(self.found[table], self.plan.as_of))
-        backtests = up_to(self.found["backtest_forecasts"], self.plan.as_of)
-        # the newest only: its rows are many, and the scores of all are kept
-        self._replace("backtest_forecasts", dict(list(backtests.items())[-1:]))
+        for table in BACKTESTS:
+            # the newest only: its rows are many, and the scores of all are kept
+            self._replace(table, dict(list(up_to(self.found[table], self.plan.as_of).items())[-1:]))
         for table in FORECASTS:
             self._replace(table, self._nights_that_fit(table, max_forecast_rows))
         return self.filled

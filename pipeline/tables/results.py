@@ -33,25 +33,47 @@ TABLES = (
         "champion_decisions",
         "training",
         "lake",
-        "Which trained version became champion and why: challenger and champion on the same days, unseen by both.",
-        ("as_of", "challenger"),
+        "Which version became champion and why: challenger and champion on the same days, unseen by both; and roll-backs.",
+        ("as_of", "challenger", "rule"),
         ("as_of",),
         columns("""
             as_of | DATE | night of the decision
-            challenger | VARCHAR | model version that was trained
+            challenger | VARCHAR | model version that was trained, or that a person put back
             champion | VARCHAR | version that it was set against; empty when there was none
             promoted | BOOLEAN | the challenger became champion from this night on
+            rule | VARCHAR | first, renewal (same recipe, newer data), challenge (another recipe), served-out (the champion could not serve any more) or rollback (by a person)
             reason | VARCHAR | why, in words
+            origins | BIGINT | past origins at which both recipes were tried, see champion_evidence; 0 but for a challenge
             first_day | DATE | first of the days that both were scored on; null when they were not
             last_day | DATE | last of them
-            series | BIGINT | series scored
-            challenger_wql | DOUBLE | WQL of the challenger
+            series | BIGINT | series scored; of a challenge the items of all origins
+            challenger_wql | DOUBLE | WQL of the challenger; of a challenge that of its recipe, all origins pooled
             champion_wql | DOUBLE | WQL of the champion
             change_low | DOUBLE | lower end of the 95 % bootstrap interval of challenger_wql / champion_wql - 1, over series
             change_high | DOUBLE | upper end
             challenger_bias | DOUBLE | signed bias of the challenger
             champion_bias | DOUBLE | signed bias of the champion
             forgetting | DOUBLE | WQL on past seasons by that of the champion, less 1; above 0: the challenger forgot
+            made_at | TIMESTAMP | when it was decided, UTC
+        """),
+    ),
+    Table(
+        "champion_evidence",
+        "training",
+        "lake",
+        "What a challenge was judged by: the recipes of challenger and champion at past origins, each trained there anew.",
+        ("as_of", "challenger", "origin"),
+        ("as_of",),
+        columns("""
+            as_of | DATE | night of the decision
+            challenger | VARCHAR | model version that was trained
+            champion | VARCHAR | version that it was set against
+            origin | DATE | last day that both recipes knew
+            challenger_wql | DOUBLE | WQL of the challenger's recipe
+            champion_wql | DOUBLE | WQL of the champion's recipe
+            challenger_bias | DOUBLE | signed bias of the challenger's recipe
+            champion_bias | DOUBLE | signed bias of the champion's recipe
+            series | BIGINT | series scored
         """),
     ),
     Table(
@@ -93,6 +115,27 @@ TABLES = (
         ),
     ),
     Table(
+        "backtest_sums",
+        "backtesting",
+        "lake",
+        "Sums forecast at past origins, weeks after the origin and the whole stretch, beside what came.",
+        ("as_of", "model", "origin", "item_id", "location", "period_start", "period_end"),
+        ("as_of",),
+        columns(
+            """
+            as_of | DATE | night on which the backtest ran
+            model | VARCHAR | forecaster
+            origin | DATE | last day known to the forecaster
+            item_id | VARCHAR | item
+            location | VARCHAR | location, empty for all
+            period_start | DATE | first day
+            period_end | DATE | last day
+            actual | DOUBLE | units that came, as known on `as_of`
+            """
+            + _DISTRIBUTION
+        ),
+    ),
+    Table(
         "backtest_scores",
         "backtesting",
         "lake",
@@ -105,9 +148,9 @@ TABLES = (
             origin | VARCHAR | origin (ISO date), or 'all' for all pooled
             slice | VARCHAR | all, horizon, volume, intermittency, age or holiday
             value_of_slice | VARCHAR | value of the slice, for example A or 1-7
-            metric | VARCHAR | wql, wape, bias, mae, rmse, rmsse, mase, coverage_50, coverage_90, …
+            metric | VARCHAR | of days: wql, wape, bias, mae, rmse, rmsse, mase, coverage_50, coverage_90, …; of sums: wql_week, coverage_80_total, …
             score | DOUBLE | the score
-            forecasts | BIGINT | number of forecasts (item-days) behind it
+            forecasts | BIGINT | number of forecasts (item-days, or sums) behind it
         """),
     ),
     Table(
@@ -156,6 +199,7 @@ TABLES = (
             device | VARCHAR | where the forecasts were made, cpu or cuda
             threads | INTEGER | CPU threads that they were made with
             libraries | VARCHAR | versions of Almanac and of what computes, as JSON
+            degraded | VARCHAR | members of the model that could not be fitted or could not answer, and why; empty when all did
             made_at | TIMESTAMP | when they were made, UTC
             removed_on | DATE | day on which retention removed the forecasts; null while they stand
         """),

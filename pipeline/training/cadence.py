@@ -1,22 +1,17 @@
 """When a night trains a new network, when it updates the champion, and when it re-uses it."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from pipeline.as_of import text_known
-from pipeline.enrichment.language_model import find_language_model
 from pipeline.lake import Lake
 from pipeline.model_settings import TrainingSettings
 from pipeline.settings import Settings
+from pipeline.training.recipe import recipe_of
 
 FULL = "full"
 UPDATE = "update"
-
-_NOT_SHAPING = {"retrain_every_days", "update_every_days", "update_steps", "replay_share"}
 
 
 @dataclass(frozen=True)
@@ -47,21 +42,8 @@ class Decision:
 
 
 def settings_hash(lake: Lake, settings: Settings, as_of: date) -> str:
-    """Hash of what shapes a network beside its data (16 hex digits): settings, and the language model's weights.
-
-    Cadence, updates, machine and reports do not shape it. Whether a text was known and encoded by the night does: a
-    network trained without text vectors cannot read any.
-    """
-    encoded = bool(lake.partitions("item_text_features")) and text_known(lake, as_of)
-    shaping = {
-        "training": settings.training.model_dump(mode="json", exclude=_NOT_SHAPING),
-        "text": find_language_model(settings.language_model, home=lake.home).model_id if encoded else "",
-        "calendar": settings.calendar.model_dump(mode="json"),
-        "countries": settings.holiday_countries,
-        "horizon_days": settings.forecast.horizon_days,
-        "by_location": settings.shop.by_location,
-    }
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+    """Hash of what shapes a model beside its data (16 hex digits); see `recipe_of`."""
+    return recipe_of(lake, settings, as_of).hash
 
 
 def recorded_trainings(lake: Lake) -> list[Trained]:
@@ -94,8 +76,9 @@ def decide(
 ) -> Decision:
     """What a night does about its model.
 
-    Ages count from the last training known by the night, whether its version was promoted or not: a challenger that lost
-    would lose again tomorrow.
+    Ages count from the last training with today's settings known by the night, whether its version was promoted or not: a
+    challenger that lost would lose again tomorrow. While a champion of other settings serves, because theirs lost or a person
+    rolled back, there is nothing to update, and they challenge it again when a new network is due.
 
     Args:
         trainings: trainings of the home; those of later nights are left aside.
@@ -108,17 +91,27 @@ def decide(
     known = [one for one in trainings if one.as_of <= as_of]
     if champion is None or not known:
         return Decision("full", "no champion yet")
-    last = max(one.as_of for one in known)
-    if not any(one.settings_hash == shaped_by for one in known if one.as_of == last):
+    mine = [one for one in known if one.settings_hash == shaped_by]
+    if not mine:
         return Decision("full", "settings or the language model changed")
-    age = (as_of - last).days
+    age = (as_of - max(one.as_of for one in mine)).days
     if age == 0:
         return Decision("reuse", "the night has trained")
-    networks = [one.as_of for one in known if one.kind == FULL]
+    networks = [one.as_of for one in mine if one.kind == FULL]
     oldest = (as_of - max(networks)).days if networks else None
     if oldest is None or oldest >= settings.retrain_every_days:
         return Decision("full", f"the last new network is {oldest} days old" if networks else "no network known")
+    serving = next((one for one in known if one.model_version == champion), None)
+    if serving is not None and serving.settings_hash != shaped_by:
+        left = settings.retrain_every_days - oldest
+        return Decision("reuse", f"{champion} is of other settings; today's challenge it again in {left} days")
+    return _between_networks(age, settings, drift)
+
+
+def _between_networks(age: int, settings: TrainingSettings, drift: str) -> Decision:
+    """What a night does whose champion has today's settings and whose network is not due."""
     if age < settings.update_every_days:
         return Decision("reuse", f"trained {age} days ago")
-    due = Decision("update", f"the last training is {age} days old")
-    return Decision("full", f"drift: {drift}") if drift else due
+    if drift:
+        return Decision("full", f"drift: {drift}")
+    return Decision("update", f"the last training is {age} days old")

@@ -1,17 +1,22 @@
-"""The gate: a challenger becomes champion only when days that neither has trained on do not speak against it.
+"""The gate: whether a new version becomes champion. There are two rules, for two kinds of new versions.
 
-What is scored is not what is registered. A training holds back its last days, chooses its weights by them, and then learns
-them too, so that the version forecasts with all that was known. Only the weights from before that last step can be asked
-about those days (`Fitted.validated`): they are set against the champion, and they speak for the version that comes of them.
-Even so the days held back chose between the challenger's checkpoints, which favours it a little; the champion, where it
-learned some of them, is asked about the others only.
+A *renewal* has the champion's recipe (the settings that shape a model, `recipe.py`) and newer data: it becomes champion unless
+days that neither has trained on speak against it. A *challenge* has another recipe, and the burden of proof: both recipes
+are trained at past origins with what each origin knew, and it becomes champion only when it is better there, beyond chance
+and not at the cost of bias. Where there is no champion, or it cannot serve any more, any version is better than none.
+
+Of a renewal, what is scored is not what is registered. A training holds back its last days, chooses its weights by them, and
+then learns them too, so that the version forecasts with all that was known. Only the weights from before that last step can
+be asked about those days (`Fitted.validated`): they are set against the champion, and they speak for the version that comes
+of them. Even so the days held back chose between the challenger's checkpoints, which favours it a little; the champion, where
+it learned some of them, is asked about the others only.
 
 Forgetting is asked of the version itself, on seasons that both have learned: it says what an update has overwritten.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +26,10 @@ from pipeline.models.base import Array, Fitted
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import quantile_loss
 from pipeline.training.cadence import UPDATE
+from pipeline.training.verdict import CHALLENGE, FIRST, SERVED_OUT, Comparison, Evidence, Verdict
 
+MIN_ORIGINS = 3
+"""Past origins that a challenge is judged by, at least."""
 MAX_BIAS = 0.05
 MAX_BIAS_GROWTH = 0.02
 MAX_FORGETTING = 0.02
@@ -34,61 +42,6 @@ _YEAR = 365
 _LEAST_HISTORY = 56
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Challenger and champion side by side; the fields are columns of `champion_decisions`.
-
-    Attributes:
-        first_day: first of the days that both were scored on.
-        last_day: last of them.
-        series: series scored.
-        challenger_wql: WQL of the challenger's validated weights.
-        champion_wql: WQL of the champion.
-        change_low: lower end of the 95 % bootstrap interval of challenger_wql / champion_wql - 1, over series.
-        change_high: upper end.
-        challenger_bias: signed bias of the challenger.
-        champion_bias: signed bias of the champion.
-        forgetting: WQL on past seasons by that of the champion, less 1; None without such seasons.
-    """
-
-    first_day: date
-    last_day: date
-    series: int
-    challenger_wql: float
-    champion_wql: float
-    change_low: float
-    change_high: float
-    challenger_bias: float
-    champion_bias: float
-    forgetting: float | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a challenger is promoted, why in words, and what it was judged by (None when there was nothing)."""
-
-    promoted: bool
-    reason: str
-    comparison: Comparison | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values, for a tag or an artefact."""
-        compared = asdict(self.comparison) if self.comparison else None
-        if compared:
-            compared |= {name: compared[name].isoformat() for name in ("first_day", "last_day")}
-        return {"promoted": self.promoted, "reason": self.reason, "comparison": compared}
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "Verdict":
-        """Undo `to_json`."""
-        compared = stored["comparison"]
-        if compared:
-            compared = Comparison(
-                **compared | {name: date.fromisoformat(compared[name]) for name in ("first_day", "last_day")}
-            )
-        return cls(stored["promoted"], stored["reason"], compared)
-
-
 def gate(
     panel: Panel,
     challenger: Fitted,
@@ -98,6 +51,7 @@ def gate(
     champion_as_of: date | None,
     days: int,
     seed: int,
+    challenge: Callable[[], Evidence] | None = None,
 ) -> Verdict:
     """Judge a challenger.
 
@@ -109,36 +63,68 @@ def gate(
         champion_as_of: night whose knowledge the champion was trained on.
         days: days that the challenger's training held back.
         seed: of the bootstrap.
+        challenge: sets both recipes side by side at past origins; None where they are the same: a renewal.
     """
     if champion is None or champion_as_of is None:
-        return Verdict(True, "the first of its home")
-    unseen = min(days, (panel.as_of - champion_as_of).days)
-    if challenger.validated is None or unseen < 1:
-        return Verdict(True, "no day that neither has trained on")
+        return Verdict(True, "the first of its home", rule=FIRST)
     try:
         champion.forecast(panel.rows(slice(0, 1)), 1)
     except ModelError as error:
-        return Verdict(True, f"the champion cannot serve any more: {error}")
-    comparison = compare(panel, challenger, champion, unseen, seed)
-    if comparison is None:
-        return Verdict(True, f"nothing was sold on the {unseen} days that neither has trained on")
-    return judge(kind, comparison)
+        return served_out(error)
+    evidence = challenge() if challenge else None
+    if evidence and not evidence.unjudged:
+        return judge_challenge(evidence)
+    unseen = min(days, (panel.as_of - champion_as_of).days)
+    if challenger.validated is None or unseen < 1:
+        verdict = Verdict(True, "no day that neither has trained on")
+    elif (comparison := compare(panel, challenger, champion, unseen, seed)) is None:
+        verdict = Verdict(True, f"nothing was sold on the {unseen} days that neither has trained on")
+    else:
+        verdict = judge(kind, comparison)
+    if evidence is None:
+        return verdict
+    return replace(verdict, reason=f"judged like a renewal, for {evidence.unjudged}: {verdict.reason}")
+
+
+def served_out(error: ModelError) -> Verdict:
+    """The verdict on whatever replaces a champion that can be asked no more."""
+    return Verdict(True, f"the champion cannot serve any more: {error}", rule=SERVED_OUT)
+
+
+def judge_challenge(evidence: Evidence) -> Verdict:
+    """The rule for another recipe: better at past origins, beyond chance, and not at the cost of bias."""
+    origins, one = evidence.origins, evidence.pooled
+    if one is None or len(origins) < MIN_ORIGINS:
+        reason = f"not enough evidence: {len(origins)} of {MIN_ORIGINS} past origins; {evidence.missing}"
+        return Verdict(False, reason.removesuffix("; "), one, CHALLENGE, origins)
+    told = f"{one.told()} at {len(origins)} origins"
+    if not one.change_high < 0:
+        worse = "significantly worse" if one.change_low > 0 else "not significantly better"
+        return Verdict(False, f"{worse} than the champion's recipe: {told}", one, CHALLENGE, origins)
+    if _more_biased(one):
+        return Verdict(False, f"{_bias_told(one)}; {told}", one, CHALLENGE, origins)
+    return Verdict(True, f"better than the champion's recipe: {told}", one, CHALLENGE, origins)
 
 
 def judge(kind: str, comparison: Comparison) -> Verdict:
-    """The rule: significantly worse is refused; of an update also a bias that grew, and forgetting."""
+    """The rule for a renewal: significantly worse is refused; of an update also a bias that grew, and forgetting."""
     one = comparison
-    change = one.challenger_wql / one.champion_wql - 1 if one.champion_wql > 0 else 0.0
-    told = f"WQL {change:+.1%} [{one.change_low:+.1%}, {one.change_high:+.1%}] on {one.series} series"
     if one.change_low > 0:
-        return Verdict(False, f"significantly worse than the champion: {told}", one)
+        return Verdict(False, f"significantly worse than the champion: {one.told()}", one)
     if kind == UPDATE:
-        grown = abs(one.challenger_bias) - abs(one.champion_bias)
-        if abs(one.challenger_bias) > MAX_BIAS and grown > MAX_BIAS_GROWTH:
-            return Verdict(False, f"bias grew from {one.champion_bias:+.1%} to {one.challenger_bias:+.1%}; {told}", one)
+        if _more_biased(one):
+            return Verdict(False, f"{_bias_told(one)}; {one.told()}", one)
         if one.forgetting is not None and one.forgetting > MAX_FORGETTING:
-            return Verdict(False, f"forgets: {one.forgetting:+.1%} WQL on past seasons; {told}", one)
-    return Verdict(True, f"not worse than the champion: {told}", one)
+            return Verdict(False, f"forgets: {one.forgetting:+.1%} WQL on past seasons; {one.told()}", one)
+    return Verdict(True, f"not worse than the champion: {one.told()}", one)
+
+
+def _more_biased(one: Comparison) -> bool:
+    return abs(one.challenger_bias) > MAX_BIAS and one.bias_grew_by > MAX_BIAS_GROWTH
+
+
+def _bias_told(one: Comparison) -> str:
+    return f"bias grew from {one.champion_bias:+.1%} to {one.challenger_bias:+.1%}"
 
 
 def compare(panel: Panel, challenger: Fitted, champion: Fitted, days: int, seed: int) -> Comparison | None:

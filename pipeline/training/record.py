@@ -1,4 +1,4 @@
-"""What a night's training was, in the tags of its registered version: enough to write its rows after a kill.
+"""What a night's training was, in the tags of its registered version: enough to write its rows after a kill; and roll-backs.
 
 A version is registered with all its tags at once, and the rows in the lake come after it. A run that is killed in between
 leaves a version without rows; the next run writes them from these tags instead of training again, for version numbers are
@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.lake import Lake
-from pipeline.training.gate import Verdict
+from pipeline.training.verdict import ROLLBACK, Verdict
 
 _TAGS = ("as_of", "data_snapshot", "settings_hash", "kind", "parent", "reason", "device")
 
@@ -70,7 +70,7 @@ class TrainingRecord:
         )
 
     def write(self, lake: Lake, model_version: str, *, run_id: str, made_at: datetime) -> None:
-        """Write the rows of `champion_decisions` and `model_versions`; the latter last, for it says that all is done.
+        """Write the rows of `champion_decisions`, `champion_evidence` and `model_versions`; the last says that all is done.
 
         Args:
             lake: the home's lake.
@@ -79,11 +79,14 @@ class TrainingRecord:
             made_at: when it was registered, UTC.
         """
         compared: dict[str, Any] = vars(self.verdict.comparison) if self.verdict.comparison else {}
+        set_against = {"challenger": model_version, "champion": self.champion}
         decision = {
-            "challenger": model_version,
-            "champion": self.champion,
+            **set_against,
             "promoted": self.verdict.promoted,
+            "rule": self.verdict.rule,
             "reason": self.verdict.reason,
+            "origins": len(self.verdict.origins),
+            "made_at": made_at,
         } | {name: compared.get(name) for name in _COMPARED}
         version = {
             "model_version": model_version,
@@ -97,10 +100,53 @@ class TrainingRecord:
             "reason": self.reason,
             "made_at": made_at,
         }
+        evidence = [set_against | vars(origin) for origin in self.verdict.origins]
         part = model_version.replace("/", "-")
         with lake.connect() as con:
-            for table, row in (("champion_decisions", decision), ("model_versions", version)):
-                lake.write(con, table, {"as_of": self.as_of}, pa.Table.from_pylist([row]), part=part)
+            for table, rows in (
+                ("champion_decisions", [decision]),
+                ("champion_evidence", evidence),
+                ("model_versions", [version]),
+            ):
+                if rows:
+                    lake.write(con, table, {"as_of": self.as_of}, pa.Table.from_pylist(rows), part=part)
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A person put an earlier version back.
+
+    Attributes:
+        as_of: night from which on it serves.
+        version: version that serves from then on.
+        champion: version that was champion of that night until then.
+        reason: why, in words.
+    """
+
+    as_of: date
+    version: str
+    champion: str
+    reason: str
+
+    def write(self, lake: Lake, *, made_at: datetime) -> None:
+        """Write its row of `champion_decisions`.
+
+        Args:
+            lake: the home's lake.
+            made_at: when it was decided, UTC.
+        """
+        decision = {
+            "challenger": self.version,
+            "champion": self.champion,
+            "promoted": True,
+            "rule": ROLLBACK,
+            "reason": self.reason,
+            "origins": 0,
+            "made_at": made_at,
+        } | dict.fromkeys(_COMPARED)
+        part = f"rollback-{self.version.replace('/', '-')}"
+        with lake.connect() as con:
+            lake.write(con, "champion_decisions", {"as_of": self.as_of}, pa.Table.from_pylist([decision]), part=part)
 
 
 _COMPARED = (

@@ -32,7 +32,6 @@ def test_point_scores_by_hand():
     assert scores.mse(ACTUAL, MEAN) == pytest.approx(14 / 4)
     assert scores.rmse(ACTUAL, MEAN) == pytest.approx(np.sqrt(3.5))
     # sums per series: 4 against 3, 12 against 15
-    assert scores.wape_of_totals(ACTUAL, MEAN, SERIES) == pytest.approx((1 + 3) / 16)
 
 
 def test_wql_by_hand():
@@ -224,7 +223,6 @@ def test_a_perfect_forecast_scores_zero_and_covers_all(actual):
     perfect = constant(actual, actual)
     for zero in (
         scores.wape(actual, actual),
-        scores.wape_of_totals(actual, actual, series),
         scores.bias(actual, actual),
         scores.mae(actual, actual),
         scores.rmse(actual, actual),

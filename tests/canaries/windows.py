@@ -44,7 +44,8 @@ def window_bytes(panel: Panel, night: int, horizon: int) -> dict[str, bytes]:
         series=PerSeriesScaler(),
     )
     rows = torch.arange(panel.series)
-    batch = Windows(panel, spec).cut(rows, torch.full_like(rows, night), horizon)
+    windows = Windows(panel, spec)
+    batch = windows.cut(rows, torch.full_like(rows, night), windows.leads(horizon))
     return {name: getattr(batch, name).numpy().tobytes() for name in batch.__dataclass_fields__}
 
 

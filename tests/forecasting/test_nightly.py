@@ -226,7 +226,7 @@ def test_a_night_long_after_the_last_sale_says_what_to_do(tmp_path, gamma):
 
 def test_totals_quantiles_are_at_the_contracts_levels(lake, gamma):
     """Two thousand paths of one item's day must give back the day's own quantiles."""
-    from pipeline.forecasting.paths import Paths
+    from pipeline.models.paths import Paths
     from pipeline.forecasting.totals import path_quantiles
 
     panel = make_panel(["apple"])

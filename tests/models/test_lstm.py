@@ -181,7 +181,7 @@ def test_windows_read_nothing_after_their_night(panel):
     late = panel.first_sold > night
     rows = torch.as_tensor(np.flatnonzero(~late))
     nights = torch.full_like(rows, night)
-    before, after = (Windows(which, spec).cut(rows, nights, 14) for which in (panel, other))
+    before, after = ((w := Windows(which, spec)).cut(rows, nights, w.leads(14)) for which in (panel, other))
     for name in before.__dataclass_fields__:
         assert torch.equal(getattr(before, name), getattr(after, name)), name
 

@@ -65,25 +65,29 @@ def test_nights_go_on_from_the_first(home: Path, night: date) -> None:
     assert champion(home) == first
     assert published_night(home) == next_night
 
-    # other settings make another model, scored in its turn
+    # other settings make another model, which becomes champion only if it is better at past origins
     settings = home / "almanac.yaml"
     settings.write_text(settings.read_text(encoding="utf-8").replace("hidden: 8", "hidden: 12"), encoding="utf-8")
     run(home, night)
-    third = champion(home)
-    assert third not in {first, versions[week_before]}
-    client = Tracking(home, load_settings(home).shop.name).client
-    scored = {
-        found.data.tags["model_version"]
-        for experiment in client.search_experiments()
-        for found in client.search_runs([experiment.experiment_id])
-        if "backtest/lstm/wql" in found.data.metrics
-    }
-    assert third in scored
+    tracking = Tracking(home, load_settings(home).shop.name)
+    third = f"{tracking.name}/3"
+    decided = "challenger, champion, rule, origins, promoted, change_high < 0"
+    ((*who, promoted, is_better),) = [row for row in lake_rows(home, "champion_decisions", decided) if row[0] == third]
+    assert who == [third, first, "challenge", 3]
+    assert promoted <= is_better
+    assert champion(home) == (third if promoted else first)
+    assert len(lake_rows(home, "champion_evidence", "challenger, origin")) == 3
+    with duckdb.connect(str(home / "warehouse" / "almanac.duckdb"), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM champion_evidence").fetchall() == [(3,)]
+    # the backtest of the night speaks for its champion only
+    scores = [tracking.score(tracking.version(one).run_id, "wql") for one in (first, third)]
+    assert [score is not None for score in scores] == [True, bool(promoted)]
 
 
 def test_training_is_due_without_a_champion_with_an_old_one_and_with_other_settings(home: Path, night: date) -> None:
     lake, settings = Lake(home), load_settings(home)
-    version: str | None = champion(home)
+    trained = {one.settings_hash: one.model_version for one in recorded_trainings(lake)}
+    version: str | None = trained[settings_hash(lake, settings, night)]
 
     def due(on: date, settings: Settings = settings, version: str | None = version) -> str:
         shaped_by = settings_hash(lake, settings, night)
@@ -95,6 +99,8 @@ def test_training_is_due_without_a_champion_with_an_old_one_and_with_other_setti
     assert due(night + timedelta(days=cadence.update_every_days - 1)) == "reuse"
     assert due(night + timedelta(days=cadence.update_every_days)) == "update"
     assert due(night + timedelta(days=cadence.retrain_every_days)) == "full"
+    others = next(name for name in trained.values() if name != version)
+    assert due(night + timedelta(days=cadence.update_every_days), version=others) == "reuse", "not today's settings"
     other = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 99})})
     assert settings_hash(lake, other, night) != settings_hash(lake, settings, night)
     assert due(night, other) == "full"

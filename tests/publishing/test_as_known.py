@@ -228,11 +228,24 @@ def test_known_then_names_the_champion_and_the_deliveries_of_that_night(tmp_path
         },
         **{name: pa.nulls(1, pa.float64()) for name in ("champion_bias", "forgetting")},
     }
-    rejected = decision | {"challenger": ["lstm/2"], "promoted": [False]}
+    empty |= {"origins": [0], "made_at": pa.array([datetime(2020, 1, 1)], pa.timestamp("us"))}
+    first, rejected = (
+        decision | {"rule": ["first"]},
+        {"challenger": ["lstm/2"], "promoted": [False], "rule": ["renewal"]},
+    )
     with lake.connect() as con:
-        for night, row in zip(NIGHTS, (decision, rejected), strict=True):
-            lake.write(con, "champion_decisions", {"as_of": night.isoformat()}, pa.table(row | empty))
+        for night, row in zip(NIGHTS, (first, decision | rejected), strict=True):
+            lake.write(con, "champion_decisions", {"as_of": night.isoformat()}, pa.table(empty | row))
     publish(lake, some_settings(), NIGHT)
     asked = [ask(tmp_path, f"FROM known_then(DATE '{night}')")[0]["champion"] for night in (NIGHTS[0], NIGHT)]
     assert asked == ["lstm/1", "lstm/1"]
     assert ask(tmp_path, f"FROM known_then(DATE '{NIGHTS[0]}' - 1)")[0]["champion"] is None
+
+    # of two decisions of one night the later one counts: a person has had enough of what was promoted
+    second = {"challenger": ["lstm/2"], "made_at": pa.array([datetime(2020, 1, 3)], pa.timestamp("us"))}
+    back = {"rule": ["rollback"], "made_at": pa.array([datetime(2020, 1, 4)], pa.timestamp("us"))}
+    with lake.connect() as con:
+        for part, row in (("part", first | second), ("rollback", first | back)):
+            lake.write(con, "champion_decisions", {"as_of": NIGHT.isoformat()}, pa.table(empty | row), part)
+    publish(lake, some_settings(), NIGHT)
+    assert ask(tmp_path, f"FROM known_then(DATE '{NIGHT}')")[0]["champion"] == "lstm/1"

@@ -10,6 +10,7 @@ import pytest
 from pipeline.models.panel import Panel
 from pipeline.settings import Settings
 from resources.mlflow_store import MlflowStore
+from resources.tracking import Tracking
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +36,11 @@ def settings() -> Settings:
             "sources": [{"mapping": "online-retail-ii"}],
         }
     )
+
+
+@pytest.fixture
+def tracking(home: Path) -> Tracking:
+    return Tracking(home, "Test Shop")
 
 
 @pytest.fixture

@@ -11,81 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 import sqlalchemy
 
 from pipeline.errors import HistoryError, ModelError, TransientError
-from pipeline.models.base import Compute, Fitted, TrainingReport
+from pipeline.models.base import Compute
 from pipeline.models.panel import Panel
 from pipeline.models.seasonal_naive import FittedSeasonalNaive
 from pipeline.settings import Settings
 from pipeline.tracking.plots import ItemPlot, draw, drawable
-from resources.tracking import ModelVersion, Tracking, model_name
-
-NIGHT = date(2024, 4, 29)
-REPORT = TrainingReport(
-    parameters={"hidden": 8, "sizes": {"series": 3}},
-    curves={"validation/wql": [0.9, 0.7, 0.8], "training/loss": [2.0, 1.0, 0.5]},
-    steps=[10, 20, 30],
-    seconds=1.5,
-    stopped="early stopping",
-)
-FITTED = FittedSeasonalNaive(fitted_on=NIGHT.isoformat(), report=REPORT)
-
-
-def scores() -> pa.Table:
-    def row(model: str, origin: str, slice_: str, value: str, metric: str, score: float) -> dict[str, Any]:
-        return {
-            "as_of": NIGHT,
-            "model": model,
-            "origin": origin,
-            "slice": slice_,
-            "value_of_slice": value,
-            "metric": metric,
-            "score": score,
-            "forecasts": 84,
-        }
-
-    return pa.Table.from_pylist(
-        [
-            row("lstm", "all", "all", "", "wql", 0.71),
-            row("auto_ets", "all", "all", "", "wql", 0.93),
-            row("lstm", "2024-02-01", "all", "", "wql", 0.5),
-            row("lstm", "all", "volume", "A", "wql", 0.4),
-        ]
-    )
-
-
-def train(
-    tracking: Tracking,
-    settings: Settings,
-    panel: Panel,
-    as_of: date,
-    *,
-    promote: bool = True,
-    snapshot: str = "a" * 32,
-    fitted: Fitted = FITTED,
-    tags: dict[str, str] | None = None,
-) -> ModelVersion:
-    with tracking.training_run(
-        as_of=as_of, kind="seasonal_naive", compute=Compute(), settings=settings, dagster_run_id="d-1"
-    ) as run:
-        run.log_fitted(fitted)
-        run.log_data(snapshot, {"demand_daily": 360, "items": 3})
-        run.log_decision({"promoted": promote})
-        return tracking.register(run, fitted, panel, promote=promote, tags=tags)
+from resources.tracking import Tracking, model_name
+from tests.resources.versions import FITTED, NIGHT, scores, train
 
 
 def item_plot(panel: Panel, row: int, title: str) -> ItemPlot:
     forecast = FITTED.forecast(panel, 28)
     history, came = panel.units[row], panel.units[row, :28]
     return ItemPlot(title, panel.as_of, history, forecast.mean[row], forecast.quantiles[row], actuals=came)
-
-
-@pytest.fixture
-def tracking(home: Path) -> Tracking:
-    return Tracking(home, "Test Shop")
 
 
 def test_a_training_is_one_run_with_its_parameters_curves_scores_data_and_plots(
@@ -202,6 +144,23 @@ def test_a_backfill_of_an_older_night_does_not_take_the_alias(
     assert tracking.champion(date(2024, 3, 15)) == older
     again = train(tracking, settings, panel, date(2024, 4, 1))
     assert tracking.champion() == again == tracking.champion(date(2024, 4, 1))
+
+
+def test_a_recipe_is_kept_with_its_run_also_in_a_home_that_was_moved(
+    tracking: Tracking, settings: Settings, panel: Panel, tmp_path: Path
+) -> None:
+    with tracking.training_run(as_of=NIGHT, kind="lstm", compute=Compute(), settings=settings) as run:
+        run.log_recipe({"model": "lstm", "settings": {"training": {"seed": 7}}})
+    assert tracking.recipe(run.run_id) == {"model": "lstm", "settings": {"training": {"seed": 7}}}
+    assert tracking.score(run.run_id, "wql") is None
+    tracking.run(run.run_id).log_scores(scores())
+    assert tracking.score(run.run_id, "wql") == 0.71
+    assert tracking.score("0" * 32, "wql") is None
+    older = train(tracking, settings, panel, NIGHT)
+    assert tracking.recipe(older.run_id) is None
+    moved = tmp_path / "moved home"
+    shutil.move(tracking.store.home, moved)
+    assert Tracking(moved, "Test Shop").recipe(run.run_id) is not None
 
 
 def test_a_version_is_found_by_the_name_that_the_tables_hold(

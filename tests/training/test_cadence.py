@@ -55,6 +55,45 @@ def test_a_home_without_champion_trains_whatever_is_recorded() -> None:
     assert decided(trained(2), champion=None) == "full"
 
 
+OTHERS = "then"
+"""Hash of the settings of a champion that today's settings have challenged, or that a person rolled back to."""
+
+
+@pytest.mark.parametrize("ago", [1, 6, 7, 28, 90])
+@pytest.mark.parametrize("drift", ["", "psi:units 0.4 > 0.25"])
+def test_settings_that_lost_leave_the_champion_alone_until_a_new_network_is_due(ago: int, drift: str) -> None:
+    champion, lost = trained(ago + 20, shaped_by=OTHERS), trained(ago, number=2)
+    assert decided(champion, drift=drift) == "full", "the challenge itself"
+    assert decided(champion, lost, drift=drift) == "reuse"
+    assert decided(champion, lost, champion=lost.model_version) != "full", "had it won, it would go on from itself"
+
+
+def test_settings_that_lost_challenge_again_when_a_new_network_is_due() -> None:
+    champion = trained(200, shaped_by=OTHERS)
+    assert decided(champion, trained(91, number=2)) == "full"
+    assert decided(champion, trained(91, number=2), trained(0, number=3)) == "reuse"
+    assert decided(champion, trained(182, number=2), trained(91, number=3)) == "full"
+
+
+def test_other_settings_challenge_at_once_whatever_lost_before() -> None:
+    champion, lost = trained(200, shaped_by=OTHERS), trained(1, number=2, shaped_by="lost")
+    assert decided(champion, lost) == "full"
+
+
+def test_settings_that_return_to_the_champions_go_on_with_it_as_if_nothing_had_lost() -> None:
+    champion, lost = trained(20), trained(1, number=2, shaped_by="lost")
+    assert decided(champion, lost) == "update"
+    assert decided(trained(5), lost) == "reuse"
+    assert decided(trained(91), lost) == "full"
+
+
+def test_an_update_goes_on_from_a_champion_that_was_put_back() -> None:
+    first, second = trained(40), trained(10, "update", 2, "almanac-shop/1")
+    assert decided(first, second, champion=first.model_version) == "update"
+    other = trained(60, number=3, shaped_by=OTHERS)
+    assert decided(other, first, second, champion=other.model_version) == "reuse", "it was trained with other settings"
+
+
 def test_the_reason_is_told_in_words() -> None:
     of = decide([trained(20)], NIGHT, SETTINGS, shaped_by=HASH, champion="a/1", drift="psi:price 0.90 > 0.25")
     assert of.reason == "drift: psi:price 0.90 > 0.25"

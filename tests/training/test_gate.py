@@ -1,5 +1,6 @@
 """The gate on forecasters whose worth is known."""
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -12,7 +13,8 @@ from pipeline.errors import ModelError
 from pipeline.models.base import Dependence, Forecast, TrainingReport, silent
 from pipeline.models.panel import Panel
 from pipeline.settings import QUANTILES
-from pipeline.training.gate import Comparison, Verdict, compare, gate, judge
+from pipeline.training.gate import compare, gate, judge, judge_challenge
+from pipeline.training.verdict import Comparison, Evidence, OriginScores, Verdict
 from tests.models.network_panels import shop_panel
 
 DAYS = 14
@@ -67,7 +69,7 @@ def judged(
 
 def test_the_first_is_promoted(panel: Panel, truth: Poisson) -> None:
     verdict = judged(panel, truth, None, kind="full")
-    assert verdict.promoted
+    assert (verdict.promoted, verdict.rule) == (True, "first")
     assert verdict.comparison is None
 
 
@@ -124,7 +126,7 @@ def test_without_past_seasons_nothing_can_be_forgotten(panel: Panel, truth: Pois
 
 def test_a_champion_that_cannot_serve_any_more_gives_way(panel: Panel, truth: Poisson) -> None:
     verdict = judged(panel, replace(truth, off=2.0), replace(truth, refuses=True), kind="full")
-    assert verdict.promoted
+    assert (verdict.promoted, verdict.rule) == (True, "served-out")
     assert "cannot serve" in verdict.reason
     with pytest.raises(ModelError):
         judged(panel, replace(truth, refuses=True), truth)
@@ -161,10 +163,81 @@ def test_the_rule(changes: dict[str, Any], update: bool, full: bool) -> None:
     assert judge("full", compared).promoted is full
 
 
+BETTER = replace(COMPARED, challenger_wql=0.65, change_low=-0.1, change_high=-0.02, forgetting=None)
+ORIGINS = tuple(OriginScores(date(2023, month, 1), 0.65, 0.7, 0.01, 0.02, 100) for month in (9, 10, 11))
+
+
+@pytest.mark.parametrize(
+    ("changes", "promoted", "told"),
+    [
+        ({}, True, "better than the champion's recipe"),
+        ({"change_high": 0.0}, False, "not significantly better"),
+        ({"change_high": 0.001}, False, "not significantly better"),
+        ({"change_high": float("nan")}, False, "not significantly better"),
+        ({"change_low": 0.01, "change_high": 0.03}, False, "significantly worse"),
+        ({"challenger_bias": 0.06}, False, "bias grew"),
+        ({"challenger_bias": -0.06}, False, "bias grew"),
+        ({"challenger_bias": 0.06, "champion_bias": -0.05}, True, "better"),
+        ({"challenger_bias": 0.049}, True, "better"),
+    ],
+    ids=[
+        "better", "up to equal", "within chance", "nothing to divide by", "worse", "bias", "bias below",
+        "biased as before", "small bias",
+    ],
+)  # fmt: skip
+def test_the_rule_of_a_challenge(changes: dict[str, Any], promoted: bool, told: str) -> None:
+    verdict = judge_challenge(Evidence(ORIGINS, replace(BETTER, **changes)))
+    assert (verdict.promoted, verdict.rule) == (promoted, "challenge")
+    assert told in verdict.reason
+    assert verdict.origins == ORIGINS
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_fewer_than_three_origins_are_not_enough_however_good_they_look(count: int) -> None:
+    verdict = judge_challenge(Evidence(ORIGINS[:count], BETTER if count else None, "2023-08-01: only 40 days"))
+    assert not verdict.promoted
+    assert verdict.reason == f"not enough evidence: {count} of 3 past origins; 2023-08-01: only 40 days"
+
+
+def challenged(panel: Panel, challenger: Poisson, champion: Poisson | None, evidence: Evidence) -> Verdict:
+    scored, then = replace(challenger, validated=challenger), panel.as_of - timedelta(days=30)
+    return gate(
+        panel, scored, champion, kind="full", champion_as_of=then, days=DAYS, seed=7, challenge=lambda: evidence
+    )
+
+
+def test_a_challenge_is_judged_by_past_origins_and_not_by_the_last_days(panel: Panel, truth: Poisson) -> None:
+    worse = replace(truth, off=1.5)
+    assert challenged(panel, worse, truth, Evidence(ORIGINS, BETTER)).promoted
+    assert not challenged(panel, truth, worse, Evidence(ORIGINS, COMPARED)).promoted
+    assert not challenged(panel, truth, worse, Evidence(missing="too young")).promoted
+
+
+def test_any_challenger_is_better_than_no_champion_and_than_one_that_cannot_serve(panel: Panel, truth: Poisson) -> None:
+    lost = Evidence(ORIGINS, replace(COMPARED, change_low=0.1, change_high=0.2))
+    for champion, rule in ((None, "first"), (replace(truth, refuses=True), "served-out")):
+        verdict = challenged(panel, truth, champion, lost)
+        assert (verdict.promoted, verdict.rule, verdict.origins) == (True, rule, ())
+
+
+def test_without_the_champions_recipe_a_challenge_is_judged_like_a_renewal_and_says_so(
+    panel: Panel, truth: Poisson
+) -> None:
+    untold = Evidence(unjudged="no recipe is kept with shop/1")
+    won = challenged(panel, truth, replace(truth, off=1.5), untold)
+    assert (won.promoted, won.rule) == (True, "renewal")
+    assert won.reason.startswith("judged like a renewal, for no recipe is kept with shop/1: not worse")
+    assert not challenged(panel, replace(truth, off=1.5), truth, untold).promoted
+
+
 def test_a_verdict_survives_its_tag() -> None:
     for verdict in (
         Verdict(True, "first"),
         Verdict(False, "worse", COMPARED),
         judge("full", replace(COMPARED, forgetting=None)),
+        judge_challenge(Evidence(ORIGINS, BETTER)),
     ):
-        assert Verdict.from_json(verdict.to_json()) == verdict
+        assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+    assert (
+        Verdict.from_json({"promoted": True, "reason": "of before there were rules", "comparison": None}).origins == ()
+    )

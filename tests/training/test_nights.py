@@ -1,5 +1,6 @@
 """The training asset, night after night, on a small shop: drift, decision, training, gate and rows; killed and run again."""
 
+import json
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,8 +16,9 @@ from pipeline.enrichment.calendar import build_calendar
 from pipeline.lake import Lake
 from pipeline.models.networks.training import Training
 from pipeline.settings import ComputeSettings, load_settings
-from pipeline.training.gate import Verdict
+from pipeline.tables import TABLES
 from pipeline.training.record import TrainingRecord
+from pipeline.training.verdict import Verdict
 from resources.compute import ComputeResource
 from resources.lake import HomeResource
 from resources.tracking import Tracking, TrackingResource
@@ -64,8 +66,8 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-def write_settings(home: Path, **training: Any) -> None:
-    changed = SETTINGS | {"training": SETTINGS["training"] | training}
+def write_settings(home: Path, *, backtest: dict[str, Any] | None = None, **training: Any) -> None:
+    changed = SETTINGS | {"training": SETTINGS["training"] | training, "backtest": backtest or {}}
     (home / "almanac.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
 
 
@@ -126,7 +128,12 @@ def test_nights_train_reuse_update_and_train_anew(home: Path) -> None:
         (NIGHT + WEEK, second, "update", first),
         (NIGHT + 2 * WEEK, third, "full", ""),
     ]
+    assert rows(home, "champion_decisions", "challenger, rule, origins") == [
+        (first, "first", 0), (second, "renewal", 0), (third, "challenge", 0)
+    ]  # fmt: skip
+    assert rows(home, "champion_evidence") == [], "the shop is too young for three origins, so that nothing was tried"
     decisions = rows(home, "champion_decisions", "challenger, champion, first_day, last_day, series, promoted")
+    assert decisions[2] == (third, champion(home), None, None, None, False)
     assert decisions[0] == (first, "", None, None, None, True)
     assert decisions[1][:5] == (second, first, NIGHT + timedelta(days=1), NIGHT + WEEK, 12)
     promoted = [name for name, *_, won in decisions if won]
@@ -158,6 +165,91 @@ def test_a_challenger_that_lost_is_registered_and_the_champion_goes_on(
     assert rows(home, "model_versions", "model_version, parent")[-1] == ("almanac-night-shop/3", "almanac-night-shop/1")
 
 
+ORIGINS = {"origins": 3, "every_days": 14, "horizon_days": 7, "min_sale_days": 20}
+POOR: dict[str, Any] = {"max_steps": 1, "pretrain_steps": 0, "learning_rate": 1e-6, "retrain_every_days": 21}
+GOOD: dict[str, Any] = {"max_steps": 60, "learning_rate": 5e-3, "retrain_every_days": 21}
+DAY = timedelta(days=1)
+
+
+@pytest.mark.slow
+def test_a_better_recipe_takes_over_and_a_worse_one_leaves_the_champion_alone(home: Path) -> None:
+    first, second, third, fourth = (f"almanac-night-shop/{number}" for number in (1, 2, 3, 4))
+    write_settings(home, backtest=ORIGINS, **POOR)
+    run(home, NIGHT)
+
+    # another recipe has to prove itself at past origins, and does
+    write_settings(home, backtest=ORIGINS, **GOOD)
+    shown = run(home, NIGHT + DAY)
+    assert (shown["decision"], shown["rule"], shown["promoted"]) == ("full", "challenge", True), shown["verdict"]
+    assert champion(home) == second
+    assert champion(home, NIGHT) == first
+    evidence = rows(
+        home, "champion_evidence", "as_of, challenger, champion, origin, challenger_wql, champion_wql, series"
+    )
+    origins = [NIGHT + DAY - timedelta(days=7 + 14 * ago) for ago in (2, 1, 0)]
+    assert [row[:4] for row in evidence] == [(NIGHT + DAY, second, first, origin) for origin in origins]
+    assert all(new < old and series == 12 for *_, new, old, series in evidence)
+    (decision,) = rows(home, "champion_decisions", "* EXCLUDE (as_of, reason, made_at)")[1:]
+    assert decision[:4] == (second, first, True, "challenge")
+    tracking = Tracking(home, "Night shop")
+    kept = tracking.store.artifacts / tracking.version(second).run_id / "artifacts"
+    stored = json.loads((kept / "champion_decision.json").read_text(encoding="utf-8"))
+    assert [one["origin"] for one in stored["origins"]] == [origin.isoformat() for origin in origins]
+    recipe = tracking.recipe(tracking.version(second).run_id)
+    assert recipe is not None
+    assert recipe["settings"]["training"]["max_steps"] == 60
+    assert len(str(tracking.version(second).tags)) < 4000
+
+    # a worse one is tried once, and again when a new network is due; the champion is neither updated nor touched
+    write_settings(home, backtest=ORIGINS, **POOR)
+    lost = NIGHT + 2 * DAY
+    for night, decided in (
+        (NIGHT + DAY, "reuse"), (lost, "reuse"), (lost + WEEK, "reuse"), (NIGHT + 3 * WEEK, "full"),
+        (NIGHT + 3 * WEEK + DAY, "reuse"), (NIGHT + 4 * WEEK + DAY, "reuse"),
+    ):  # fmt: skip
+        assert run(home, night)["decision"] == decided, night
+        assert champion(home, night) == second
+    assert rows(home, "champion_decisions", "challenger, champion, promoted, rule")[2:] == [
+        (third, second, False, "challenge")
+    ]
+
+    # its settings once more: the champion goes on as if nothing had been
+    write_settings(home, backtest=ORIGINS, **GOOD | {"retrain_every_days": 91})
+    assert run(home, NIGHT + 4 * WEEK + 2 * DAY)["decision"] == "update"
+    assert rows(home, "model_versions", "model_version, kind, parent")[-1] == (fourth, "update", second)
+
+
+@pytest.mark.slow
+def test_a_challenger_of_a_champion_without_a_recipe_or_without_its_weights_is_judged_all_the_same(home: Path) -> None:
+    write_settings(home, backtest=ORIGINS)
+    run(home, NIGHT)
+    tracking = Tracking(home, "Night shop")
+    version = tracking.version("almanac-night-shop/1")
+    (tracking.store.artifacts / version.run_id / "artifacts" / "recipe.json").unlink()
+    write_settings(home, backtest=ORIGINS, seed=9)
+    shown = run(home, NIGHT + WEEK)
+    assert shown["rule"] == "renewal"
+    assert shown["verdict"].startswith("judged like a renewal, for no recipe is kept with almanac-night-shop/1")
+    assert rows(home, "champion_evidence") == []
+
+    # only what is asked of the model has changed: nothing to set side by side
+    serving = tracking.version(champion(home))
+    changed = SETTINGS | {"training": SETTINGS["training"] | {"seed": 9}, "forecast": {"horizon_days": 21}}
+    if serving.model_version == "almanac-night-shop/1":
+        pytest.fail("the renewal guard refused an equal recipe")
+    (home / "almanac.yaml").write_text(yaml.safe_dump(changed | {"backtest": ORIGINS}), encoding="utf-8")
+    shown = run(home, NIGHT + 2 * WEEK)
+    assert (shown["decision"], shown["rule"]) == ("full", "renewal")
+    assert "only what is asked of the model has changed" in shown["verdict"]
+
+    # stored by an older Almanac: a new network must not be stopped by one that cannot be read
+    last = tracking.version(champion(home)).folder / "model.json"
+    last.write_text('{"kind": "lstm", "format": 1}', encoding="utf-8")
+    write_settings(home, backtest=ORIGINS, seed=11)
+    shown = run(home, NIGHT + 3 * WEEK)
+    assert (shown["rule"], shown["promoted"]) == ("served-out", True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name"),
@@ -184,7 +276,8 @@ def test_a_killed_night_ends_as_if_it_had_not_been(
 
     columns = "as_of, model_version, data_snapshot, settings_hash, kind, parent, reason"
     assert rows(home, "model_versions", columns) == rows(whole, "model_versions", columns)
-    assert rows(home, "champion_decisions") == rows(whole, "champion_decisions")
+    decided = ", ".join(name for name in TABLES["champion_decisions"].column_names if name != "made_at")
+    assert rows(home, "champion_decisions", decided) == rows(whole, "champion_decisions", decided)
     assert rows(home, "drift") == rows(whole, "drift")
     assert champion(home) == champion(whole)
     folders = [Tracking(one, "Night shop").version("almanac-night-shop/2").folder for one in (home, whole)]

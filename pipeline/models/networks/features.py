@@ -111,9 +111,13 @@ class Windows:
     def _tensor(self, values: Any, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(values), dtype=dtype, device=self.device)
 
-    def targets(self, rows: Tensor, nights: Tensor, horizon: int, known_days: int) -> tuple[Tensor, Tensor]:
-        """Units of the days after each night, and which of them count: known by then, and not closed."""
-        days = nights.unsqueeze(1) + torch.arange(1, horizon + 1, device=self.device)
+    def leads(self, horizon: int) -> Tensor:
+        """All leads up to a horizon, (1, H)."""
+        return torch.arange(1, horizon + 1, device=self.device).unsqueeze(0)
+
+    def targets(self, rows: Tensor, nights: Tensor, leads: Tensor, known_days: int) -> tuple[Tensor, Tensor]:
+        """Units of the days that lie `leads` (B or 1, H) after each night, and which count: known by then, not closed."""
+        days = nights.unsqueeze(1) + leads
         inside = days.clamp(max=self.days - 1)
         counts = (days < known_days) & (self.closed[days.clamp(max=self.days + self.ahead - 1)] < 0.5)
         return self.units[rows.unsqueeze(1), inside], counts
@@ -142,17 +146,17 @@ class Windows:
         """Scale of each window's series as of its night, (B,)."""
         return self.spec.series.scale(self._mean(rows, nights, self.spec.series.days))
 
-    def cut(self, rows: Tensor, nights: Tensor, horizon: int) -> Batch:
+    def cut(self, rows: Tensor, nights: Tensor, leads: Tensor) -> Batch:
         """Cut windows.
 
         Args:
             rows: (B,) series.
             nights: (B,) column of each window's night.
-            horizon: days ahead.
+            leads: (B or 1, H) days ahead.
         """
         scale = self.scale(rows, nights)
         raw, extra = self._levels(rows, nights, scale)
-        ahead = nights.unsqueeze(1) + torch.arange(1, horizon + 1, device=self.device)
+        ahead = nights.unsqueeze(1) + leads
         steps, base_logit = self._steps(rows, nights, ahead, scale, extra)
         return Batch(
             encoder=self._encoder(rows, nights, scale),

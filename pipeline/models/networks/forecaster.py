@@ -92,7 +92,11 @@ class NetworkForecaster:
             windows = Windows(panel, spec, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            sizes = start.network.sizes if start else NetworkSizes.of(spec, self.settings.hidden, self.settings.dropout)
+            sizes = (
+                start.network.sizes
+                if start
+                else NetworkSizes.of(spec, self.settings.hidden * network_class.widening, self.settings.dropout)
+            )
             network = network_class(sizes).to(device)
         shaping = self.settings.model_dump(mode="json") | {
             "device": device,
@@ -227,7 +231,7 @@ class FittedNetwork:
         with torch.inference_mode():
             windows = Windows(panel, self.spec, device)
             rows = torch.arange(panel.series, device=device)
-            batch = windows.cut(rows, torch.full_like(rows, panel.history - 1), horizon)
+            batch = windows.cut(rows, torch.full_like(rows, panel.history - 1), windows.leads(horizon))
             likelihood = network(batch).double()
             # nothing is sold while the shop is closed: training never asked the network about such days
             mean = likelihood.mean().float() * batch.open

@@ -73,11 +73,15 @@ class Network(nn.Module):
         kind: name of the architecture.
         likelihood: what the head's numbers mean, by name.
         causal: a state has seen only the days up to its own.
+        widening: width of its layers by `training.hidden`: plain layers cost little.
+        sequential: days ahead are decoded one after the other, so that they are trained as a whole.
     """
 
     kind: ClassVar[str]
     likelihood: ClassVar[str] = "hurdle"
     causal: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
+    widening: ClassVar[int] = 1
 
     def __init__(self, sizes: NetworkSizes) -> None:
         super().__init__()

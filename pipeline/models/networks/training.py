@@ -37,6 +37,9 @@ _CLAMP = 20.0
 _CLAMP_ORDERS = 6.0
 _MAX_RECOVERIES = 2
 _VALIDATION_SERIES = 1000
+_DRAWN_LEADS = 12
+_LEAST_STEPS = 40
+"""Steps below which a validation says that a network forecasts worse than the mean of each weekday."""
 
 
 class Training:
@@ -131,13 +134,27 @@ class Training:
         write_checkpoint(self.folder, self.state, tensors, self.optimizer, self.mark)
 
     def _plan(self) -> None:
-        """Steps per phase: those of the course, cut to what the seconds allow."""
+        """Steps per phase: those of the course, cut to what the seconds allow.
+
+        Raises:
+            ModelError: the seconds do not allow the steps without which a network has learned nothing.
+        """
         plan = dict(self.course.steps)
-        needed = self._seconds_per_step() * sum(plan.values())
+        per_step = self._seconds_per_step()
         allowed = 0.85 * self.settings.max_seconds
-        if needed > allowed:
-            plan = {phase: max(1, int(steps * allowed / needed)) if steps else 0 for phase, steps in plan.items()}
+        share = allowed / (per_step * sum(plan.values()))
+        if share < 1:
+            plan = {phase: max(1, int(steps * share)) if steps else 0 for phase, steps in plan.items()}
             self.state.budget = "seconds"
+            least = min(_LEAST_STEPS, self.course.steps["validate"])
+            if plan["validate"] < least:
+                needed = math.ceil(self.settings.max_seconds * least / max(plan["validate"], 1))
+                raise ModelError(
+                    f"a budget too small to train the {self.network.kind}: {self.settings.max_seconds:g} s allow "
+                    f"{plan['validate']} of {self.course.steps['validate']} steps on this machine at this moment, and with "
+                    f"fewer than {least} it has learned nothing; raise members.{self.network.kind}.max_seconds in "
+                    f"almanac.yaml to {needed} or more, or leave other work off the machine"
+                )
         self.state.steps = plan
 
     def _seconds_per_step(self) -> float:
@@ -243,8 +260,7 @@ class Training:
         generator = np.random.default_rng([self.settings.seed, PHASES.index(phase), step, *salt])
         torch.manual_seed(int(generator.integers(2**31)))
         rows, nights = self._draw(known, generator)
-        # half of the steps decode a third of the horizon: cheaper, and the near days count most
-        horizon = self.horizon if step % 2 == 0 else min(self.horizon, max(self.horizon // 3, 28))
+        leads = self._leads(step, len(rows), generator)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
@@ -253,7 +269,7 @@ class Training:
             if phase == "pretrain":
                 loss = pretrain_loss(self.network, self.windows, rows, nights, known_days=known, generator=generator)
             else:
-                loss = self._loss(rows, nights, horizon, known)
+                loss = self._loss(rows, nights, leads, known)
         value = float(loss.detach())
         if math.isfinite(value):
             torch.autograd.backward(loss)
@@ -279,10 +295,19 @@ class Training:
             self._samplers[at] = Sampler.of(self.windows.units, self.windows.first_sold, known, from_night)
         return self._samplers[at]
 
-    def _loss(self, rows: Tensor, nights: Tensor, horizon: int, known: int) -> Tensor:
+    def _leads(self, step: int, windows: int, generator: np.random.Generator) -> Tensor:
+        """Leads that a step learns from; near days come up most, for they count most."""
+        if self.network.sequential:
+            # half of the steps decode a third of the horizon: cheaper too
+            near = min(self.horizon, max(self.horizon // 3, 28))
+            return self.windows.leads(self.horizon if step % 2 == 0 else near)
+        drawn = np.ceil(self.horizon * generator.random((windows, _DRAWN_LEADS)) ** 2).clip(1)
+        return torch.as_tensor(drawn.astype(np.int64), device=self.compute.device)
+
+    def _loss(self, rows: Tensor, nights: Tensor, leads: Tensor, known: int) -> Tensor:
         """Loss of the likelihood, weighted by the root of the scale."""
-        batch = self.windows.cut(rows, nights, horizon)
-        units, counts = self.windows.targets(rows, nights, horizon, known)
+        batch = self.windows.cut(rows, nights, leads)
+        units, counts = self.windows.targets(rows, nights, leads, known)
         likelihood = self.network(batch)
         # an order of 500 pieces by one customer says little about tomorrow; a rare seller's usual order must fit in
         cap = torch.maximum(_CLAMP * batch.scale, _CLAMP_ORDERS * torch.exp(batch.base_mu) * batch.scale)
@@ -308,8 +333,9 @@ class Training:
         self.network.eval()
         with torch.inference_mode(), self._precision():
             for part in torch.split(torch.arange(len(rows), device=rows.device), 512):
-                batch = self.windows.cut(rows[part], nights[part], self.validation_days)
-                units, counts = self.windows.targets(rows[part], nights[part], self.validation_days, self.windows.days)
+                leads = self.windows.leads(self.validation_days)
+                batch = self.windows.cut(rows[part], nights[part], leads)
+                units, counts = self.windows.targets(rows[part], nights[part], leads, self.windows.days)
                 yield self.network(batch), units, counts
 
     def _validation_score(self) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.base import Dependence
+from pipeline.settings import QUANTILES
 
 Floats = NDArray[np.float32]
 Units = NDArray[np.int32]
@@ -54,7 +55,9 @@ class Paths:
     horizon: int
     count: int
 
-    def draw(self, item_id: str, location: str, grid: Floats, excess: Floats) -> Units:
+    def draw(
+        self, item_id: str, location: str, grid: Floats, excess: Floats, *, item_share: float | None = None
+    ) -> Units:
         """Sample paths of one series.
 
         Args:
@@ -62,15 +65,17 @@ class Paths:
             location: location.
             grid: (H, G) quantiles of units at `levels`, non-decreasing along levels; not rounded.
             excess: (H,) mean excess beyond the last level (see `tail`).
+            item_share: share of variance common to all days of this series; default: that of the dependence.
 
         Returns:
             (H, P) whole units.
         """
+        item = self.dependence.item if item_share is None else item_share
         generator = self._generator("series", item_id, location)
         score = generator.standard_normal((self.horizon, self.count), dtype=np.float32)
-        score *= self._rest
+        score *= _in_cells(max(1.0 - item - self.dependence.market, 0.0))
         score += self._market
-        score += self._item[generator.permutation(self.count)]
+        score += self._strata[generator.permutation(self.count)] * _in_cells(item)
         # from here on the score is a place in the table of cells
         np.clip(score, 0, _CELLS - 1, out=score)
         cell = score.astype(np.int32)
@@ -146,16 +151,6 @@ class Paths:
         return cells
 
     @cached_property
-    def _item(self) -> Floats:
-        """(P,) the series' share of the score, in cells."""
-        cells: Floats = self._strata * _in_cells(self.dependence.item)
-        return cells
-
-    @cached_property
-    def _rest(self) -> np.float32:
-        return _in_cells(max(1.0 - self.dependence.item - self.dependence.market, 0.0))
-
-    @cached_property
     def _row_starts(self) -> NDArray[np.int32]:
         """(H, 1) place of each day's first level in a flattened grid."""
         return (np.arange(self.horizon, dtype=np.int32) * len(self.levels))[:, None]
@@ -182,3 +177,20 @@ class Paths:
 def _in_cells(share: float) -> np.float32:
     """A share of the score's variance as cells of the table per unit of its factor."""
     return np.float32(np.sqrt(share) * _CELLS / (2 * _REACH))
+
+
+def path_quantiles(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Quantiles over sample paths, each one of the paths' own sums, hence whole units.
+
+    The k-th smallest of P draws stands for the level k / (P + 1), which is right on average whatever the distribution.
+
+    Args:
+        sums: (…, P) one sum per path.
+
+    Returns:
+        (…, Q) quantiles at `QUANTILES`.
+    """
+    count = sums.shape[-1]
+    rank = np.clip(np.rint(np.array(QUANTILES) * (count + 1)).astype(np.intp), 1, count) - 1
+    ordered: NDArray[np.float64] = np.sort(sums, axis=-1)[..., rank].astype(np.float64)
+    return ordered

@@ -1,0 +1,112 @@
+"""What a fine-tuned forecaster stores: the weights that learned, as safetensors, and all else as JSON.
+
+The base model is named by its id, which carries the hash of its files, and is not copied: only what was trained is, which
+with `method: full` are all weights. Adapters on another base would be noise, so another base is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ModelError
+from pipeline.model_settings import FineTuningSettings
+from pipeline.models.language_model import ModelFolder, find_language_model
+from pipeline.settings import LanguageModelSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pipeline.models.finetuning.backbone import Backbone
+
+WEIGHTS_FILE = "tuned.safetensors"
+MODEL_FILE = "tuned.json"
+FORMAT = 1
+
+
+def open_adapted(found: ModelFolder, settings: FineTuningSettings, seed: int) -> "tuple[Backbone, nn.Module]":
+    """The language model of a folder, and the same with what learns of it.
+
+    Raises:
+        ModelError: a model that cannot be opened, or that the method cannot work with.
+    """
+    from pipeline.models.finetuning.backbone import open_backbone
+    from pipeline.models.finetuning.methods import adapt
+
+    takes_positions = settings.method in {"prefix", "prompt"}
+    backbone = open_backbone(found, virtual_tokens=settings.virtual_tokens if takes_positions else 0)
+    return backbone, adapt(backbone.network, settings, seed=seed)
+
+
+def base_to_json(found: ModelFolder, settings: LanguageModelSettings) -> dict[str, Any]:
+    """How to find a base model again."""
+    return {
+        "id": found.model_id,
+        "model": settings.model,
+        "path": str(found.path),
+        "max_tokens": settings.max_tokens,
+    }
+
+
+def find_base(stored: Mapping[str, Any], folder: Path) -> ModelFolder:
+    """The base model of a stored forecaster, where it stood or under its name.
+
+    Args:
+        stored: of `base_to_json`.
+        folder: folder of the forecaster, for messages.
+
+    Raises:
+        ModelError: it is not there any more, or is another one.
+    """
+    path = Path(stored["path"])
+    settings = LanguageModelSettings(
+        model=str(path) if path.is_dir() else stored["model"], max_tokens=stored["max_tokens"]
+    )
+    found = find_language_model(settings)
+    if found.model_id.rsplit("@", 1)[-1] != stored["id"].rsplit("@", 1)[-1]:
+        raise ModelError(
+            f"{folder}: was fine-tuned from {stored['id']}, but {path} holds {found.model_id}; put the former back, or "
+            "train again"
+        )
+    return found
+
+
+def write(folder: Path, weights: "Mapping[str, Tensor]", content: Mapping[str, Any]) -> None:
+    """Write both files.
+
+    Args:
+        folder: empty or new.
+        weights: weights by name.
+        content: what `read` gives back.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: w.detach().cpu().contiguous() for name, w in weights.items()}, folder / WEIGHTS_FILE)
+    text = json.dumps({**content, "format": FORMAT}, indent=1)
+    (folder / MODEL_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path, kind: str) -> "tuple[dict[str, Any], dict[str, Tensor]]":
+    """Read what `write` wrote.
+
+    Raises:
+        ModelError: a file is missing, damaged, of another kind or format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+        if content.get("kind") != kind or content.get("format") != FORMAT:
+            raise ModelError(f"{folder / MODEL_FILE}: no {kind} of format {FORMAT}; train again with this version")
+        return content, load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the stored {kind} cannot be read ({error}); train again") from error
+
+
+def available(device: str) -> str:
+    """The device asked for, or the CPU where a model trained on a GPU meets a machine without one."""
+    import torch
+
+    return device if device == "cpu" or torch.cuda.is_available() else "cpu"

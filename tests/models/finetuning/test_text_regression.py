@@ -1,0 +1,289 @@
+"""The text regression behind the forecasters' interface."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import HistoryError, ModelError
+from pipeline.model_settings import TextRegressionSettings
+from pipeline.models import registry
+from pipeline.models.base import Compute, Fitted
+from pipeline.models.finetuning import loop
+from pipeline.models.finetuning.answers import EDGES, Reading, heads_of, targets_of
+from pipeline.models.finetuning.loop import Loop
+from pipeline.models.quantiles import GRID_LEVELS
+from pipeline.models.text_regression import FittedTextRegression, TextRegression, load_text_regression
+from pipeline.settings import QUANTILES, LanguageModelSettings
+from tests.models.finetuning.toys import quick
+from tests.models.network_panels import changed_after, shop_panel, small
+
+CPU = Compute(threads=1)
+HEADS = ("quantile", "mse", "mae", "cross_entropy", "multi_task")
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing of the training runs after it."""
+
+
+def forecaster(folder, head="quantile", max_seconds=600.0, training=None, **tuning):
+    return TextRegression(
+        TextRegressionSettings(on=True, head=head, max_seconds=max_seconds),
+        quick(**{"epochs": 0.4, "learning_rate": 1e-3, **tuning}),
+        training or small(),
+        LanguageModelSettings(model=str(folder)),
+    )
+
+
+@pytest.fixture(scope="module")
+def panel():
+    panel = shop_panel(series=10, days=98)
+    words = np.array(["red lamp", "blue mug", "", "tree", "red tree"] * 2, dtype=np.str_)
+    return replace(panel, item_text=words)
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def fitted(request, panel, bert_folder, tmp_path_factory):
+    return forecaster(bert_folder, request.param).fit(panel, folder=tmp_path_factory.mktemp("fit"), compute=CPU)
+
+
+@pytest.fixture(scope="module")
+def one(panel, bert_folder, tmp_path_factory):
+    return forecaster(bert_folder).fit(panel, folder=tmp_path_factory.mktemp("fit"), compute=CPU)
+
+
+def as_bytes(forecast) -> bytes:
+    return forecast.mean.tobytes() + forecast.quantiles.tobytes() + forecast.grid.tobytes()
+
+
+def learned(fitted):
+    return {name: value.numpy().tobytes() for name, value in fitted.learned().items()}
+
+
+def test_quantiles_are_whole_units_that_never_cross(fitted, panel):
+    forecast = fitted.forecast(panel, 10, grid=True)
+    assert isinstance(fitted, Fitted)
+    assert forecast.mean.shape == (panel.series, 10)
+    assert forecast.quantiles.shape == (panel.series, 10, len(QUANTILES))
+    assert forecast.grid.shape == (panel.series, 10, len(GRID_LEVELS))
+    for values in (forecast.mean, forecast.quantiles, forecast.grid):
+        assert np.isfinite(values).all()
+        assert (values >= 0).all()
+    assert (forecast.quantiles == np.rint(forecast.quantiles)).all()
+    assert (np.diff(forecast.quantiles) >= 0).all()
+    assert (np.diff(forecast.grid) >= 0).all()
+    assert (forecast.grid != np.rint(forecast.grid)).any()
+    assert forecast.mean.max() > 0
+    assert (forecast.quantiles[:, :, -1] > forecast.quantiles[:, :, 0]).any()
+    closed = panel.closed[panel.history : panel.history + 10]
+    assert closed.any()
+    assert (forecast.mean[:, closed] == 0).all()
+    assert (forecast.grid[:, closed] == 0).all()
+
+
+def test_slices_of_rows_give_the_bytes_of_the_whole(fitted, panel):
+    whole = fitted.forecast(panel, 14, grid=True)
+    parts = [fitted.forecast(panel.rows(slice(a, b)), 14, grid=True) for a, b in pairwise([0, 1, 4, 10])]
+    for name in ("mean", "quantiles", "grid"):
+        assert np.concatenate([getattr(part, name) for part in parts]).tobytes() == getattr(whole, name).tobytes()
+
+
+def test_a_longer_horizon_begins_with_the_shorter_one_and_the_grid_changes_nothing(fitted, panel):
+    whole = fitted.forecast(panel, 14, grid=True)
+    assert whole.quantiles[:, :5].tobytes() == fitted.forecast(panel, 5).quantiles.tobytes()
+    assert fitted.forecast(panel, 14).quantiles.tobytes() == whole.quantiles.tobytes()
+
+
+def test_the_future_changes_nothing(fitted, panel):
+    night = 84
+    cut = panel.until(night)
+    after = changed_after(panel, night, units=900, units_winsorised=900).until(night)
+    assert as_bytes(fitted.forecast(cut, 14, grid=True)) == as_bytes(fitted.forecast(after, 14, grid=True))
+
+
+def test_saved_and_loaded_it_gives_the_same_bytes(fitted, panel, tmp_path):
+    fitted.save(tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"tuned.safetensors", "tuned.json"}
+    again = registry.load(tmp_path / "model", CPU)
+    assert as_bytes(again.forecast(panel, 14, grid=True)) == as_bytes(fitted.forecast(panel, 14, grid=True))
+    assert again.dependence == fitted.dependence
+    assert again.report.parameters == json.loads(json.dumps(dict(fitted.report.parameters)))
+    assert again.describe() == fitted.describe()
+    assert fitted.validated is fitted
+    assert again.validated is None
+
+
+@pytest.mark.parametrize("method", ["full", "top_layers", "adalora", "prefix", "prompt"])
+def test_every_method_comes_back_from_its_folder(panel, bert_folder, tmp_path, method):
+    fitted = forecaster(bert_folder, method=method, epochs=0.1).fit(panel, folder=tmp_path / "fit", compute=CPU)
+    fitted.save(tmp_path / "model")
+    again = load_text_regression(tmp_path / "model", CPU)
+    assert as_bytes(again.forecast(panel, 7, grid=True)) == as_bytes(fitted.forecast(panel, 7, grid=True))
+
+
+def test_only_adapters_and_head_are_stored(one, panel, bert_folder, tmp_path):
+    one.save(tmp_path / "lora")
+    forecaster(bert_folder, method="full", epochs=0.05).fit(panel, folder=tmp_path / "fit", compute=CPU).save(
+        tmp_path / "full"
+    )
+    base, lora, full = (
+        path.stat().st_size
+        for path in (bert_folder / "model.safetensors", *(tmp_path / f / "tuned.safetensors" for f in ("lora", "full")))
+    )
+    heads = 4 * 33 * (7 * len(QUANTILES) + 7)
+    assert lora - heads < 0.5 * base
+    assert full > base
+
+
+def test_another_base_is_refused(one, bert_folder, other_folder, tmp_path):
+    one.save(tmp_path)
+    stored = json.loads((tmp_path / "tuned.json").read_text())
+    assert stored["base"]["id"].startswith("tiny-bert@")
+    stored["base"]["path"] = stored["base"]["model"] = str(other_folder)
+    (tmp_path / "tuned.json").write_text(json.dumps(stored))
+    with pytest.raises(ModelError, match=r"was fine-tuned from tiny-bert@.*other-bert@"):
+        registry.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "format"])
+def test_a_damaged_model_is_named(one, tmp_path, damage):
+    one.save(tmp_path)
+    if damage == "truncate":
+        weights = tmp_path / "tuned.safetensors"
+        weights.write_bytes(weights.read_bytes()[:100])
+    elif damage == "remove":
+        (tmp_path / "tuned.safetensors").unlink()
+    else:
+        (tmp_path / "tuned.json").write_text('{"kind": "text_regression", "format": 99}')
+    with pytest.raises(ModelError, match="train again"):
+        registry.load(tmp_path)
+
+
+def test_the_same_seed_gives_the_same_bytes(panel, bert_folder, tmp_path, one):
+    again = forecaster(bert_folder).fit(panel, folder=tmp_path / "a", compute=CPU)
+    other = forecaster(bert_folder, training=small(seed=8)).fit(panel, folder=tmp_path / "b", compute=CPU)
+    assert learned(again) == learned(one)
+    assert learned(again) != learned(other)
+    assert again.dependence == one.dependence
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(panel, bert_folder, tmp_path, monkeypatch, one):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    real = Loop._train_step
+
+    def killed(self, number, rate):
+        if rate and number == 3:
+            raise Killed
+        return real(self, number, rate)
+
+    monkeypatch.setattr(Loop, "_train_step", killed)
+    with pytest.raises(Killed):
+        forecaster(bert_folder).fit(panel, folder=tmp_path, compute=CPU)
+    monkeypatch.setattr(Loop, "_train_step", real)
+    assert learned(forecaster(bert_folder).fit(panel, folder=tmp_path, compute=CPU)) == learned(one)
+
+
+@pytest.mark.slow
+def test_two_processes_train_it_too(panel, bert_folder, tmp_path):
+    two = forecaster(bert_folder, processes=2).fit(panel, folder=tmp_path / "two", compute=Compute(threads=2))
+    one = forecaster(bert_folder, accumulate=2).fit(panel, folder=tmp_path / "one", compute=CPU)
+    for name, weight in one.learned().items():
+        torch.testing.assert_close(weight, two.learned()[name], atol=1e-4, rtol=1e-3)
+
+
+def test_learns_the_week(bert_folder, tmp_path):
+    panel = shop_panel(series=12, days=140)
+    tuned = forecaster(bert_folder, epochs=6.0, learning_rate=5e-3, head_learning_rate=2e-2, batch_size=32, patience=99)
+    fitted = tuned.fit(panel, folder=tmp_path, compute=CPU)
+    curve = fitted.report.curves["validation_loss"]
+    assert min(curve) < 0.75 * curve[0]
+    mean = fitted.forecast(panel, 7).mean.mean(0)
+    assert mean[5] > 1.5 * mean[1]  # Saturdays sell four times what Tuesdays do
+
+
+def test_it_goes_on_from_an_older_one(one, bert_folder, other_folder, tmp_path):
+    longer = shop_panel(series=10, days=105)
+    tuned = forecaster(bert_folder, training=small(update_steps=2))
+    updated = tuned.fit(longer, folder=tmp_path / "a", compute=CPU, start=one)
+    assert updated.report.parameters["steps"] <= 2
+    with pytest.raises(ModelError, match="has seen all days"):
+        tuned.fit(shop_panel(series=10, days=98), folder=tmp_path / "b", compute=CPU, start=one)
+    with pytest.raises(ModelError, match="cannot go on from"):
+        forecaster(other_folder).fit(longer, folder=tmp_path / "c", compute=CPU, start=one)
+
+
+def test_too_little_is_refused_by_name(panel, bert_folder, tmp_path):
+    with pytest.raises(HistoryError, match=r"training\.min_history_days"):
+        forecaster(bert_folder).fit(shop_panel(days=40), folder=tmp_path, compute=CPU)
+    with pytest.raises(ModelError, match=r"members\.text_regression\.max_seconds"):
+        forecaster(bert_folder, max_seconds=1e-5).fit(panel, folder=tmp_path, compute=CPU)
+    with pytest.raises(ModelError, match=r"language_model\.model"):
+        forecaster("./nowhere").fit(panel, folder=tmp_path, compute=CPU)
+
+
+def test_the_horizon_ends_where_the_calendar_ends(one, panel):
+    with pytest.raises(ModelError, match="15 days, but the panel knows the calendar of 14"):
+        one.forecast(panel, 15)
+
+
+def test_items_without_any_sale_get_a_forecast(one, panel):
+    assert isinstance(one, FittedTextRegression)
+    unsold = replace(
+        panel,
+        units=panel.units * 0,
+        units_winsorised=panel.units * 0,
+        price=panel.price * np.nan,
+        first_sold=np.full(panel.series, panel.history),
+    )
+    assert np.isfinite(one.forecast(unsold, 14, grid=True).mean).all()
+
+
+# --- how answers are read ---------------------------------------------------------------------------------------------
+
+
+def test_classes_are_read_as_a_distribution():
+    chance = torch.zeros(1, 7, len(EDGES))
+    chance[..., 0], chance[..., 4], chance[..., 5] = 0.5, 0.25, 0.25
+    mean, grid = Reading("cross_entropy").read({"units": torch.log(chance + 1e-12)}, np.array([8.0]))
+    levels = np.array(GRID_LEVELS)
+    assert (grid[0, 0][levels <= 0.5] == 0).all()
+    assert grid[0, 0, list(GRID_LEVELS).index(0.75)] == pytest.approx(8.0)
+    assert grid[0, 0, list(GRID_LEVELS).index(0.9)] == pytest.approx(8 * (1 + 0.5 * 0.6))
+    assert mean[0, 0] == pytest.approx(8 * (0.25 * 0.875 + 0.25 * 1.25))
+
+
+def test_units_find_their_class():
+    heads = heads_of("cross_entropy", 8, 0.0)
+    ratio = torch.tensor([[0.0, 0.2, 0.25, 0.3, 1.0, 19.0, 400.0]])
+    assert targets_of(heads, ratio, ratio)["units"].tolist() == [[0, 1, 1, 2, 4, 12, 12]]
+
+
+def test_points_get_the_spread_that_they_missed_by():
+    random = np.random.default_rng(3)
+    point = torch.full((400, 7, 1), 2.0)
+    came = torch.as_tensor(2.0 + random.normal(0, 0.5, (400, 7)))
+    reading = Reading.learn("mse", {"units": point}, came, torch.ones(400, 7, dtype=torch.bool))
+    mean, grid = reading.read({"units": point[:1]}, np.array([10.0]))
+    assert mean[0, 0] == 20.0
+    assert grid[0, 0, list(GRID_LEVELS).index(0.9)] == pytest.approx(20 + 10 * 0.5 * 1.2816, abs=0.4)
+
+
+def test_the_median_of_the_mae_head_is_not_taken_for_the_mean():
+    random = np.random.default_rng(3)
+    came = torch.as_tensor(random.exponential(1.0, (2000, 7)))
+    point = torch.full((2000, 7, 1), float(np.log(2)))
+    reading = Reading.learn("mae", {"units": point}, came, torch.ones(2000, 7, dtype=torch.bool))
+    assert reading.read({"units": point[:1]}, np.array([1.0]))[0][0, 0] == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_chance_of_no_sale_sets_low_quantiles_to_zero():
+    values = torch.linspace(1, 2, len(QUANTILES)).expand(1, 7, -1)
+    sold = torch.log(torch.tensor([0.4, 0.6])).expand(1, 7, 2)
+    answers = {"units": values, "mean": torch.ones(1, 7, 1), "sold": sold, "revenue": torch.ones(1, 7, 1)}
+    grid = Reading("multi_task").read(answers, np.array([1.0]))[1]
+    levels = np.array(GRID_LEVELS)
+    assert (grid[0, 0][levels < 0.4] == 0).all()
+    assert (grid[0, 0][levels > 0.41] > 1).all()
