@@ -6,8 +6,9 @@ from datetime import date
 import dagster as dg
 import pyarrow as pa
 
-from assets.common import FACTS, inline_png, markdown_table, metadata, records, table_spec
+from assets.common import FACTS, LEADERBOARD_TAG, inline_png, markdown_table, metadata, records, table_spec
 from pipeline.backtesting.backtest import run_backtest
+from pipeline.backtesting.leaderboard import MEMBERS, write_leaderboard
 from pipeline.backtesting.plots import item_fans, plot_wql_by_horizon
 from pipeline.errors import HistoryError
 from pipeline.models.registry import MODEL
@@ -48,6 +49,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     compute=compute.pick(work.settings.compute),
                     workdir=home.path / "training" / "backtest",
                     progress=work.progress,
+                    models=MEMBERS if LEADERBOARD_TAG in context.run.tags else (),
                 )
             except HistoryError as error:
                 if context.job_name != "night":
@@ -64,7 +66,12 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 run.log_scores(pa.Table.from_pandas(report.scores, preserve_index=False))
                 by_location = work.settings.shop.by_location
                 run.log_plots(item_fans(work.lake, as_of, MODEL, by_location=by_location))
+            if LEADERBOARD_TAG in context.run.tags:
+                board = write_leaderboard(report, home.path / "report" / "leaderboard")
+                if champion:
+                    tracking.of(work.settings).run(champion.run_id).log_files((board.csv, board.picture), "leaderboard")
             shown = {
+                "failed": "; ".join(f"{model}: {why}" for model, why in report.failed.items()) or "none",
                 "scores": markdown_table(records(report.summary.reset_index())),
                 "wql_by_horizon": dg.MetadataValue.md(inline_png(plot_wql_by_horizon(report.scores))),
                 "origins": ", ".join(map(str, report.origins)),

@@ -14,6 +14,9 @@ FORCE_TAG = "almanac/force"
 MODEL_TAG = "almanac/model_version"
 """Tag of a run whose forecasts are made by the model version that it names."""
 
+LEADERBOARD_TAG = "almanac/leaderboard"
+"""Tag of a backtest of every forecaster of the house."""
+
 
 def table_spec(
     name: str,

@@ -174,14 +174,20 @@ def backtest(
             "--as-of", formats=["%Y-%m-%d"], help="The night before which origins lie. Default: the last known."
         ),
     ] = None,
+    leaderboard: Annotated[
+        bool,
+        typer.Option("--leaderboard", help="Score every forecaster of the house, on or off, within its budget."),
+    ] = False,
 ) -> None:
     """Score the model and the baselines at rolling origins before a night."""
     from pipeline.orchestration.runs import run_backtest_job
-    from pipeline.publishing.summary import print_scores
+    from pipeline.publishing.summary import print_leaderboard, print_scores
 
     folder = home_folder(home)
-    night = run_backtest_job(folder, as_of.date() if as_of else None)
+    night = run_backtest_job(folder, as_of.date() if as_of else None, leaderboard=leaderboard)
     print_scores(folder, night)
+    if leaderboard:
+        print_leaderboard(folder, night)
 
 
 @app.command(epilog="Example: `almanac models --home shop --version 3`")
@@ -218,7 +224,7 @@ def rollback(
 
     done = roll_back(home_folder(home), to, as_of.date() if as_of else None)
     until = f" up to {done.until}, when a champion takes over that was trained then" if done.until else ""
-    print(f"{done.version} is champion again, in place of {done.replaced}: nights from {done.as_of} on use it{until}.")
+    print(f"{done.version} is champion in place of {done.replaced}: nights from {done.as_of} on use it{until}.")
     print(f"A night that stands keeps its forecasts; run it again to have it by {done.version}, too.")
 
 

@@ -112,6 +112,12 @@ class TrainingRun:
             with self._artifact(f"{number:02d}-{readable}.png", "plots") as file:
                 draw(plot, file)
 
+    def log_files(self, files: Sequence[Path], folder: str) -> None:
+        """Log files as they are, into a folder of the run's artefacts."""
+        for path in files:
+            with self._artifact(path.name, folder) as file:
+                file.write_bytes(path.read_bytes())
+
     def _log_metrics(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
         from mlflow.entities import Metric
         from mlflow.utils.time import get_current_time_millis

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.common import FORCE_TAG, MODEL_TAG
+from assets.common import FORCE_TAG, LEADERBOARD_TAG, MODEL_TAG
 from pipeline.as_of import known_days
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.errors import AlmanacError, HistoryError, PermanentError, SettingsError, TransientError
@@ -84,14 +84,14 @@ def run_night(home: Path, as_of: date | None = None, *, model_version: str | Non
     return as_of
 
 
-def run_backtest_job(home: Path, as_of: date | None = None) -> date:
-    """Run the backtest before a night (default: the last day with orders)."""
+def run_backtest_job(home: Path, as_of: date | None = None, *, leaderboard: bool = False) -> date:
+    """Run the backtest before a night (default: the last day with orders); with every forecaster for a leaderboard."""
     settings = preflight(home)
     if as_of is not None:
         refuse_impossible_nights(settings, as_of, as_of)
     with home_lock(home), Runs(home) as runs:
         night = as_of or min(known_days(Lake(home))[1], last_day_over(settings))
-        runs.execute("backtest", night)
+        runs.execute("backtest", night, leaderboard=leaderboard)
     return night
 
 
@@ -149,7 +149,13 @@ class Runs:
         self._stack.close()
 
     def execute(
-        self, job: str, as_of: date | None = None, *, force: bool = False, model_version: str | None = None
+        self,
+        job: str,
+        as_of: date | None = None,
+        *,
+        force: bool = False,
+        model_version: str | None = None,
+        leaderboard: bool = False,
     ) -> None:
         """Run a job; what its assets refused is raised as they said it.
 
@@ -158,11 +164,16 @@ class Runs:
             as_of: the night, for jobs over nights.
             force: make anew what stands already.
             model_version: version to forecast with.
+            leaderboard: score every forecaster of the house.
 
         Raises:
             AlmanacError: what a person must mend, or what may succeed later.
         """
-        asked = {FORCE_TAG: "true" if force else None, MODEL_TAG: model_version}
+        asked = {
+            FORCE_TAG: "true" if force else None,
+            LEADERBOARD_TAG: "true" if leaderboard else None,
+            MODEL_TAG: model_version,
+        }
         result = self._definitions.resolve_job_def(job).execute_in_process(
             instance=self._instance,
             partition_key=as_of.isoformat() if as_of else None,

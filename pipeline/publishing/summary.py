@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 
 from pipeline.lake import Lake
 from pipeline.models.registry import MODEL
@@ -73,6 +74,15 @@ def print_scores(home: Path, night: date) -> None:
         lake.attach(con, "backtest_scores")
         scores = _answer(con, _SCORES, {"as_of": night})
     print_table(scores, title=f"Backtest before {night}, all origins pooled (lower is better, bias near 0)")
+
+
+def print_leaderboard(home: Path, night: date) -> None:
+    """Say where the leaderboard lies, and who could not take part."""
+    csv = home / "report" / "leaderboard" / f"{night}.csv"
+    failed = pd.read_csv(csv, index_col="model")["failed"].dropna()
+    for model, why in failed.items():
+        print(f"{model} did not take part: {why}")
+    print(f"Leaderboard       {csv}\nIn a picture      {csv.with_suffix('.png')}")
 
 
 def print_table(answer: Answer, *, title: str = "") -> None:

@@ -226,8 +226,8 @@ def test_a_night_long_after_the_last_sale_says_what_to_do(tmp_path, gamma):
 
 def test_totals_quantiles_are_at_the_contracts_levels(lake, gamma):
     """Two thousand paths of one item's day must give back the day's own quantiles."""
-    from pipeline.models.paths import Paths
     from pipeline.forecasting.totals import path_quantiles
+    from pipeline.models.paths import Paths
 
     panel = make_panel(["apple"])
     answer = replace(gamma, rates={"apple": 25.0}).forecast(panel, 91, grid=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import HistoryError, ModelError, SettingsError
-from pipeline.model_settings import EnsembleSettings, MembersSettings, MemberSettings
+from pipeline.model_settings import EnsembleSettings, MemberSettings, MembersSettings
 from pipeline.models.base import Compute
 from pipeline.models.calibration import SHARES, item_shares
 from pipeline.models.ensemble import Ensemble, FittedEnsemble
@@ -128,11 +128,13 @@ def test_the_share_that_days_have_in_common_is_found(panel, truth):
 def test_the_answer_keeps_the_contract(panel, fitted):
     answer = fitted.forecast(panel, 14, grid=True)
     assert answer.mean.shape == (panel.series, 14)
-    assert np.isfinite(answer.mean).all() and (answer.mean >= 0).all()
+    assert np.isfinite(answer.mean).all()
+    assert (answer.mean >= 0).all()
     assert (answer.quantiles == np.floor(answer.quantiles)).all()
     assert (np.diff(answer.quantiles, axis=-1) >= 0).all()
     assert (np.diff(answer.grid, axis=-1) >= -1e-9).all()
-    assert answer.item_share is not None and answer.item_share.shape == (panel.series,)
+    assert answer.item_share is not None
+    assert answer.item_share.shape == (panel.series,)
     assert not answer.failed
 
 
@@ -183,7 +185,7 @@ def test_a_member_that_cannot_answer_tonight_is_left_out_and_named(panel, tmp_pa
 
 
 def test_without_any_member_left_the_reasons_are_told(panel, tmp_path):
-    with pytest.raises(ModelError, match="no member .*\n.*broken: RuntimeError: no kernel"):
+    with pytest.raises(ModelError, match=r"no member .*\n.*broken: RuntimeError: no kernel"):
         Ensemble({"broken": Broken()}, EnsembleSettings()).fit(panel, folder=tmp_path, compute=CPU)
 
 

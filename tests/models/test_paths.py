@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from pipeline.models.paths import Paths
-from pipeline.models.paths import path_quantiles
 from pipeline.models.base import Dependence
+from pipeline.models.paths import Paths, path_quantiles
 from pipeline.settings import QUANTILES
 from tests.forecasting.fakes import AS_OF, LEVELS
 
