@@ -10,6 +10,26 @@ from pydantic import Field
 from pipeline.closed_yaml import Closed
 
 
+class AugmentationSettings(Closed):
+    """How the histories of training windows are changed, so that networks do not learn them by heart; all off by default."""
+
+    jitter: float = Field(
+        default=0.0, ge=0, le=1, description="Spread of the log-normal factor on each day's units, of mean 1; 0: none."
+    )
+    scaling: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Spread of the log-normal factor on all units of a window's history; its levels stay. 0: none.",
+    )
+    warping: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of windows in which a stretch of weeks is made longer or shorter, up to twice.",
+    )
+
+
 class TrainingSettings(Closed):
     """How networks are trained, when, and within which budgets."""
 
@@ -42,6 +62,14 @@ class TrainingSettings(Closed):
         le=1,
         description="Share of an update's windows drawn from all past seasons, against forgetting; the others are of the "
         "days that the champion has not seen.",
+    )
+    augmentation: AugmentationSettings = AugmentationSettings()
+    adversarial: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Adversarial training: each step learns from the histories moved the worst way, too, by this share of their "
+        "length; 0: not. A step takes twice as long.",
     )
 
 
@@ -97,13 +125,13 @@ class MemberSettings(Closed):
 
     on: bool = Field(description="The forecaster is a member.")
     max_seconds: float = Field(
-        default=240.0, gt=0, description="Most seconds of its training; default: training.max_seconds."
+        default=0.0, ge=0, description="Most seconds of its training; 0: those of training.max_seconds."
     )
 
     @property
     def has_own_budget(self) -> bool:
         """Its seconds were set for it alone."""
-        return "max_seconds" in self.model_fields_set
+        return self.max_seconds > 0
 
 
 class TextRegressionSettings(MemberSettings):
@@ -142,11 +170,11 @@ class MembersSettings(Closed):
     auto_ets: MemberSettings = Field(default_factory=_off, description="AutoETS, one per series.")
     dynamic_theta: MemberSettings = Field(default_factory=_off, description="Dynamic optimised Theta, one per series.")
     croston: MemberSettings = Field(default_factory=_off, description="Croston's method for intermittent series (SBA).")
-    lightgbm: MemberSettings = Field(default_factory=_off, description="LightGBM quantiles on features made in SQL.")
-    lstm: MemberSettings = Field(default_factory=_on, description="LSTM sequence-to-sequence network.")
+    lightgbm: MemberSettings = Field(default_factory=_on, description="LightGBM quantiles on features made in SQL.")
+    lstm: MemberSettings = Field(default_factory=_off, description="LSTM sequence-to-sequence network.")
     transformer: MemberSettings = Field(default_factory=_off, description="Transformer over weekly patches.")
     mlp: MemberSettings = Field(default_factory=_off, description="Plain network with the hurdle-lognormal likelihood.")
-    quantile_mlp: MemberSettings = Field(default_factory=_off, description="Plain network with quantiles and a mean.")
+    quantile_mlp: MemberSettings = Field(default_factory=_on, description="Plain network with quantiles and a mean.")
     fusion: MemberSettings = Field(
         default_factory=_off, description="Language model fine-tuned together with a series network."
     )

@@ -19,7 +19,7 @@ from pipeline.tracking.serving import DEFAULT_HORIZON, PROMOTION, ServingContext
 
 _PACKAGE = Path(pipeline.__file__).parent
 _SHIPPED_ROOMS = ("models", "tracking")
-_REQUIRED = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML", "safetensors", "torch")
+_REQUIRED = ("duckdb", "lightgbm", "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML", "safetensors", "torch")
 
 
 def save_served_version(

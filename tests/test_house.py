@@ -17,7 +17,7 @@ STAGES = (
     "forecasting",
     "publishing",
 )
-GROUND = {"settings", "closed_yaml", "tables", "lake", "as_of", "errors", "models"}
+GROUND = {"settings", "model_settings", "closed_yaml", "tables", "lake", "as_of", "errors", "models"}
 ABOVE_STAGES = {"orchestration", "cli", "doctor", "examples", "migrations"}
 """Rooms that use stages: `orchestration` and the command line see everything, `examples` makes homes."""
 

@@ -125,7 +125,7 @@ def _tried(champion: Recipe, settings: Settings, make: Maker, home: Path) -> Set
         SettingsError: the same.
     """
     theirs = champion.applied_to(settings)
-    make(champion.model, theirs)
+    make(champion.model, theirs, home)
     if champion.text and find_language_model(theirs.language_model, home=home).model_id != champion.text:
         raise ModelError(f"language_model {theirs.language_model.model} is not the {champion.text} that it read")
     return theirs

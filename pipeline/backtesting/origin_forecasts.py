@@ -18,7 +18,8 @@ from pipeline.models.ensemble import members_of
 from pipeline.models.panel import Panel
 from pipeline.settings import Settings
 
-Maker = Callable[[str, Settings], Forecaster]
+Maker = Callable[[str, Settings, Path], Forecaster]
+"""Makes a forecaster from its name, the settings, and the folder of the home."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class OriginWork:
         tell = self._within(panel.as_of, model)
         with PeakMemory() as memory:
             started = time.perf_counter()
-            forecaster = self.make(model, self.settings)
+            forecaster = self.make(model, self.settings, self.home)
             fitted = forecaster.fit(panel, folder=files[model].with_suffix(""), compute=self.compute, progress=tell)
             fit_seconds = time.perf_counter() - started
             made = self._answer(files[model], model, fitted, scored, fit_seconds)

@@ -131,6 +131,7 @@ class Fusion:
             "joint_best_step": state.best_step,
             "joint_validation_wql": state.score,
             "joint_recoveries": state.recoveries,
+            "joint_budget": state.budget,
             "parts": joint.loop.parts,
         }
         curves = {**alone.report.curves, **{f"joint_{name}": values for name, values in state.curves.items()}}

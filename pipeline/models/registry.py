@@ -11,7 +11,7 @@ from pipeline.models.base import Compute, Fitted, Forecaster
 from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.settings import Settings
 
-MODEL = "lstm"
+MODEL = "ensemble"
 """The forecaster that nights train, and that backtests set beside the baselines."""
 
 

@@ -18,6 +18,7 @@ from pipeline.as_of import text_known
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.errors import ModelError
 from pipeline.lake import Lake
+from pipeline.model_settings import TrainingSettings
 from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.models.registry import MODEL
 from pipeline.settings import Settings
@@ -26,6 +27,8 @@ _CADENCE = {"retrain_every_days", "update_every_days", "update_steps", "replay_s
 """Training settings that say when to train and how to go on; they do not shape a new model."""
 _MACHINE = {"processes", "accumulate", "gradient_checkpointing"}
 """Fine-tuning settings that say how a machine computes the same weights."""
+_ADDED = {"augmentation", "adversarial"}
+"""Training settings that came later and are off by default: off they stay unsaid, or every home would train anew."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,15 @@ class Recipe:
     def applied_to(self, settings: Settings) -> Settings:
         """Settings with the model's half of this recipe, the rest as they are.
 
+        What the recipe leaves unsaid was not there when it was made, or was off: it takes its default, not today's value.
+
         Raises:
             ModelError: this version of Almanac does not know a setting of the recipe.
         """
         content = settings.model_dump()
         for name, values in {**self.sections, "language_model": self.language_model}.items():
-            content[name] = {**content.get(name, {}), **values}
+            kept = {key: value for key, value in content.get(name, {}).items() if key in _CADENCE | _MACHINE}
+            content[name] = {**kept, **values}
         try:
             return Settings.model_validate(content)
         except ValidationError as error:
@@ -100,7 +106,7 @@ def recipe_of(lake: Lake, settings: Settings, as_of: date) -> Recipe:
         as_of: the night.
     """
     encoded = bool(lake.partitions("item_text_features")) and text_known(lake, as_of)
-    sections = {"training": settings.training.model_dump(mode="json", exclude=_CADENCE)}
+    sections = {"training": _of_training(settings.training)}
     if MODEL not in ARCHITECTURES:
         sections |= _of_members(settings)
     return Recipe(
@@ -115,6 +121,12 @@ def recipe_of(lake: Lake, settings: Settings, as_of: date) -> Recipe:
             "by_location": settings.shop.by_location,
         },
     )
+
+
+def _of_training(training: TrainingSettings) -> dict[str, Any]:
+    values = training.model_dump(mode="json", exclude=_CADENCE)
+    off = TrainingSettings().model_dump(mode="json", include=_ADDED)
+    return {name: value for name, value in values.items() if name not in off or value != off[name]}
 
 
 def _of_members(settings: Settings) -> dict[str, Any]:

@@ -344,7 +344,7 @@ def test_the_registry_s_forecasters_run_side_by_side(lake, tmp_path):
     content["training"] |= {"max_steps": 3, "pretrain_steps": 1, "hidden": 4, "batch_size": 16, "validation_days": 7}
     settings = Settings.model_validate(content)
     report = run_backtest(lake, settings, NIGHT, compute=Compute(threads=1), workdir=tmp_path / "work")
-    assert list(report.summary.index) == ["lstm", "seasonal_naive", "auto_ets", "dynamic_theta"]
+    assert list(report.summary.index) == ["ensemble", "seasonal_naive", "auto_ets", "dynamic_theta"]
     assert report.summary["wql"].notna().all()
     # demand repeats weekly without noise: both find it
     assert (report.summary.loc[["auto_ets", "dynamic_theta"], "wql"] < 0.05).all()

@@ -48,7 +48,7 @@ class Level:
         return Forecast(mean, stats.poisson.ppf(QUANTILES, mean[..., None]))
 
 
-def make(name: str, settings: Settings) -> Any:
+def make(name: str, settings: Settings, home: Path) -> Any:
     if name == "forgotten":
         raise ModelError("no forecaster 'forgotten'")
     return Level(settings.training.dropout)

@@ -126,7 +126,7 @@ def test_a_forecaster_that_peeks_is_caught(peeks: str) -> None:
     from pipeline.models import registry
 
     def make(lake: Lake) -> Maker:
-        return lambda name, given_settings: Oracle(lake) if name == peeks else registry.make(name, given_settings)
+        return lambda name, given, home: Oracle(lake) if name == peeks else registry.make(name, given, home)
 
     code = [0, 1] * (HORIZON // 2)
     assert has_read_the_code(scored(code, [1 - bit for bit in code], make)) == [peeks]

@@ -34,7 +34,7 @@ def long_frame(panel: Panel, *, ahead: bool) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("kind", ["seasonal_naive", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["seasonal_naive", pytest.param("ensemble", marks=pytest.mark.slow)])
 def test_the_version_is_a_standard_mlflow_model_that_forecasts_as_the_night_did(
     kind: str, home: Path, settings: Settings, panel: Panel, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ SETTINGS: dict[str, Any] = {
         "update_every_days": 7,
         "validation_days": 14,
     },
+    "members": {"lightgbm": {"on": False}},
     "forecast": {"horizon_days": 14, "sample_paths": 20},
     "compute": {"device": "cpu", "threads": 1},
 }  # fmt: skip

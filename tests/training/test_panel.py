@@ -61,6 +61,7 @@ def settings(**more: object) -> Settings:
             "sources": [{"mapping": "any"}],
             "forecast": {"horizon_days": 21, "sample_paths": 20},
             "training": {"hidden": 8, "max_steps": 8, "pretrain_steps": 2, "batch_size": 16, "history_days": 28},
+            "members": {"lightgbm": {"on": False}},
             **more,
         }
     )

@@ -4,8 +4,9 @@
 - `methods.py` says which of its weights learn: all, the top layers, or adapters (PEFT).
 - `heads.py` are the tasks: quantiles, points, classes, and several of them at once.
 - `loop.py` trains, `plan.py` has its rules, `distributed.py` lets several processes share a batch.
-- `prompts.py` says a series and the days ahead in words; `bins.py` reads classes of units as a distribution.
 - `stored.py` keeps what was learned beside the name of its base model.
 
-What does not belong here: any forecaster; `text_regression.py` and `fusion.py` stand beside this room.
+For the two members that stand beside this room: `prompts.py` says a week ahead in words, `weeks.py` makes examples of
+them, `answers.py` reads distributions from heads, and `text_training.py` trains the text regression; `reader.py` reads
+item texts, and `fusion_training.py` trains a language model together with a series network.
 """

@@ -210,7 +210,7 @@ class FusionTraining:
     def _texts(self, rows: Tensor) -> Texts | None:
         if self.job.phase == "refit":
             return None
-        each = [tuple(self.job.tokens[int(row)]) for row in rows]
+        each = [tuple(self.job.tokens[row]) for row in rows.tolist()]
         distinct = sorted({ids for ids in each if ids})
         place = {ids: number for number, ids in enumerate(distinct, start=1)} | {(): 0}
         at = torch.tensor([place[ids] for ids in each], device=self.device)

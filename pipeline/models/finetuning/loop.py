@@ -21,6 +21,7 @@ from pipeline.errors import ModelError
 from pipeline.model_settings import FineTuningSettings
 from pipeline.models.finetuning.methods import Ranks, checkpoint_gradients, load_trained, trained
 from pipeline.models.finetuning.plan import (
+    VALIDATIONS,
     Course,
     Task,
     Tunable,
@@ -34,7 +35,7 @@ from pipeline.models.networks.checkpoint import TrainingState, read_checkpoint, 
 
 PHASE = "fine_tune"
 CHECKPOINT_SECONDS = 15.0
-_VALIDATIONS = 8
+_VALIDATE = "validations"
 _MAX_RECOVERIES = 2
 _SHARE_OF_SECONDS = 0.85
 
@@ -66,7 +67,7 @@ class Loop:
         """Parts per process; doubled where the GPU's memory did not suffice."""
         self.best: dict[str, Tensor] = {}
         self._type = autocast_type(settings.precision, self.device)
-        self._initial = self._copy()
+        self._initial = _copy(self.weights)
         self._new_optimizer()
         self._started = time.monotonic()
 
@@ -99,21 +100,23 @@ class Loop:
 
     def _step(self) -> None:
         state, steps = self.state, self.state.steps[PHASE]
-        if state.step == 0 and not state.curve_steps and self.task.score is not None:
-            # a few steps may find nothing better than where they start from
-            self._validate(float("nan"))
+        # a few steps may find nothing better than where they start from
+        first = state.step == 0 and self.task.score is not None
+        start = self._score() if first else math.inf
         rate = self.course.rate * linear(state.step, steps, self.settings.warmup_share) * 0.3**state.recoveries
         loss = self._train_step(state.step, rate)
         if not math.isfinite(loss):
             self._recover(loss)
             return
+        if first:
+            self._judge(start, loss, self._initial)
         state.step += 1
         self.ranks.allocate(state.step)
-        every = max(1, steps // _VALIDATIONS)
-        if self.task.score is not None and (state.step % every == 0 or state.step == steps):
-            self._validate(loss)
-        elif self.task.score is None:
+        every = max(1, steps // state.steps[_VALIDATE])
+        if self.task.score is None:
             self._note("training_loss", loss)
+        elif state.step % every == 0 or state.step == steps:
+            self._judge(self._score(), loss, self.weights)
         self.course.progress("fine-tune", state.step, steps)
         if state.phase != "done" and state.step >= steps:
             self._finish("steps")
@@ -141,7 +144,8 @@ class Loop:
             try:
                 loss, failed = self._parts_of(index, step), None
             except torch.OutOfMemoryError as error:
-                loss, failed = float("nan"), error
+                # its frames hold the tensors that did not fit
+                loss, failed = float("nan"), error.with_traceback(None)
             if self.peers.greatest(float(failed is not None)) == 0:
                 self.peers.sum_gradients(self.weights.values())
                 return self.peers.sum(loss)
@@ -161,9 +165,9 @@ class Loop:
             torch.manual_seed(int(drawn))
             with self._autocast():
                 part = self.task.loss(parts[number]) / total
+                loss += float(part.detach())
                 if number == 0 and (penalty := self.ranks.penalty()) is not None:
                     part = part + penalty
-            loss += float(part.detach())
             torch.autograd.backward(self.scaler.scale(part))
         return loss
 
@@ -182,29 +186,30 @@ class Loop:
 
     # --- what comes after a step --------------------------------------------------------------------------------------
 
-    def _validate(self, loss: float) -> None:
+    def _judge(self, score: float, loss: float, weights: dict[str, Tensor]) -> None:
+        """Note what a validation found of some weights: keep them as the best, or lose patience."""
         state = self.state
-        score = self.peers.of_first(self._score() if self.peers.rank == 0 else 0.0)
         self._note("training_loss", loss)
         state.curves.setdefault("validation_loss", []).append(score)
         if score < state.score:
             state.score, state.best_step, state.stale = score, state.step, 0
-            self.best = self._copy()
+            self.best = _copy(weights)
         else:
             state.stale += 1
             if state.stale >= self.settings.patience:
                 self._finish("early stopping")
 
     def _score(self) -> float:
-        assert self.task.score is not None  # noqa: S101 - of its callers
-        self.model.eval()
-        with torch.no_grad(), self._autocast():
-            score = self.task.score()
-        return score if math.isfinite(score) else float("inf")
+        """The first process's validation, for all."""
+        score = 0.0
+        if self.peers.rank == 0 and self.task.score is not None:
+            self.model.eval()
+            with torch.no_grad(), self._autocast():
+                score = self.task.score()
+        return self.peers.of_first(score if math.isfinite(score) else math.inf)
 
     def _note(self, curve: str, value: float) -> None:
-        # JSON knows no NaN: there is no training loss before the first step
-        self.state.curves.setdefault(curve, []).append(value if math.isfinite(value) else 0.0)
+        self.state.curves.setdefault(curve, []).append(value)
         self.state.curve_steps.append(self.state.step)
 
     def _finish(self, why: str) -> None:
@@ -235,7 +240,7 @@ class Loop:
         found = read_checkpoint(self.course.folder, self.course.mark)
         if found is None:
             self.peers.share_weights(self.weights.values())
-            self._initial = self._copy()
+            self._initial = _copy(self.weights)
             self._plan()
             self._write()
         else:
@@ -272,18 +277,14 @@ class Loop:
             self._train_step(step, 0.0)
             took.append(time.monotonic() - start)
         start = time.monotonic()
-        if self.task.score is not None and self.peers.rank == 0:
+        if self.task.score is not None:
             self._score()
         validation = time.monotonic() - start
         spent = time.monotonic() - self._started
-        affordable = steps_affordable(
-            wanted,
-            _SHARE_OF_SECONDS * course.max_seconds - spent,
-            took[-1],
-            validation,
-            0 if self.task.score is None else 1 + min(_VALIDATIONS, wanted),
-        )
-        steps = int(self.peers.of_first(float(affordable)))
+        left = _SHARE_OF_SECONDS * course.max_seconds - spent
+        affordable = steps_affordable(wanted, left, took[-1], 0.0 if self.task.score is None else validation)
+        # the first process's clock decides for all
+        steps, validations = (int(self.peers.of_first(float(number))) for number in affordable)
         if steps < 1:
             raise ModelError(
                 f"{course.max_seconds:g} seconds do not suffice for one step of fine-tuning ({took[-1]:.1f} s, and "
@@ -291,8 +292,8 @@ class Loop:
             )
         load_trained(self.model, self._initial)
         self._new_optimizer()
-        self.state.steps = {PHASE: steps}
-        self.state.budget = "steps" if steps == wanted else "seconds"
+        self.state.steps = {PHASE: steps, _VALIDATE: validations}
+        self.state.budget = "steps" if (steps, validations) == (wanted, VALIDATIONS) else "seconds"
 
     def _new_optimizer(self) -> None:
         settings = self.settings
@@ -310,11 +311,12 @@ class Loop:
         )
         self.scaler = torch.amp.GradScaler(self.device.split(":")[0], enabled=self._type == torch.float16)
 
-    def _copy(self) -> dict[str, Tensor]:
-        return {name: weight.detach().clone() for name, weight in self.weights.items()}
-
     def _autocast(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._type is None else torch.autocast(self.device.split(":")[0], dtype=self._type)
+
+
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in weights.items()}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

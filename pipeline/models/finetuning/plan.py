@@ -17,6 +17,10 @@ from pipeline.models.finetuning.distributed import Peers
 
 Index = NDArray[np.int64]
 
+VALIDATIONS = 8
+"""Validations of a run, beside the one before its first step."""
+_VALIDATION_SHARE = 0.25
+
 
 class Tunable(nn.Module):
     """What the loop trains: a language model, and whatever learns above it.
@@ -78,13 +82,25 @@ def steps_wanted(settings: FineTuningSettings, examples: int, most: int | None) 
     return steps if most is None else min(steps, most)
 
 
-def steps_affordable(wanted: int, seconds: float, per_step: float, per_validation: float, validations: int) -> int:
-    """Steps that fit into some seconds together with their validations; 0 where not one does."""
-    left = seconds - validations * per_validation
-    if left < per_step:
-        # fewer validations rather than none: what one step and its validation take must fit
-        return int(seconds >= per_step + per_validation)
-    return min(wanted, int(left / max(per_step, 1e-6)))
+def steps_affordable(wanted: int, seconds: float, per_step: float, per_validation: float) -> tuple[int, int]:
+    """Steps and validations, beside the one before the first step, that fit into some seconds.
+
+    Args:
+        wanted: steps of the epochs.
+        seconds: seconds there are.
+        per_step: seconds of a step.
+        per_validation: seconds of a validation; 0 where nothing is held back.
+
+    Returns:
+        As many as wanted where they fit; else fewer, of which validations take a quarter of the time at most but are one
+        at least; no step where not one fits.
+    """
+    if wanted * per_step + (1 + VALIDATIONS) * per_validation <= seconds:
+        return wanted, VALIDATIONS
+    affordable = int(_VALIDATION_SHARE * seconds / max(per_validation, 1e-6)) - 1
+    validations = min(max(affordable, 1), VALIDATIONS)
+    left = seconds - (1 + validations) * per_validation
+    return min(wanted, max(0, int(left / max(per_step, 1e-6)))), validations
 
 
 def linear(step: int, steps: int, warmup_share: float) -> float:

@@ -10,7 +10,6 @@ says so (`budget`).
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,14 @@ from torch import Tensor
 from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Compute, Progress
+from pipeline.models.networks.adversarial import attentive, moved
+from pipeline.models.networks.augmentation import augmented
 from pipeline.models.networks.checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
-from pipeline.models.networks.features import Windows
-from pipeline.models.networks.likelihoods import Likelihood
+from pipeline.models.networks.features import Batch, Windows
 from pipeline.models.networks.network import Network
 from pipeline.models.networks.pretraining import pretrain_loss
-from pipeline.models.networks.schedule import PHASES, Course, Sampler, dependence_of, one_cycle, torch_threads
-from pipeline.settings import QUANTILES
+from pipeline.models.networks.schedule import PHASES, Course, Sampler, one_cycle, torch_threads
+from pipeline.models.networks.validation import HeldBack
 
 CHECKPOINT_SECONDS = 15.0
 
@@ -36,7 +36,6 @@ _VALIDATIONS = 8
 _CLAMP = 20.0
 _CLAMP_ORDERS = 6.0
 _MAX_RECOVERIES = 2
-_VALIDATION_SERIES = 1000
 _DRAWN_LEADS = 12
 _LEAST_STEPS = 40
 """Steps below which a validation says that a network forecasts worse than the mean of each weekday."""
@@ -222,7 +221,7 @@ class Training:
         if state.phase == "validate":
             self.best = self.best or self._weights()
             self.network.load_state_dict(self.best)
-            state.dependence = self._dependence()
+            state.dependence = self._held_back().dependence(self.settings.seed)
         following = dict(zip(PHASES, (*PHASES[1:], "done"), strict=True))
         state.phase, state.step = following[state.phase], 0
         if state.phase == "done" and not state.stopped:
@@ -265,14 +264,21 @@ class Training:
             group["lr"] = rate
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
+        epsilon = self.settings.adversarial if phase != "pretrain" else 0.0
         with self._precision():
             if phase == "pretrain":
                 loss = pretrain_loss(self.network, self.windows, rows, nights, known_days=known, generator=generator)
             else:
-                loss = self._loss(rows, nights, leads, known)
+                batch = augmented(self.windows.cut(rows, nights, leads), self.settings.augmentation, generator)
+                batch = attentive(batch) if epsilon else batch
+                loss = self._loss(batch, rows, nights, leads, known)
         value = float(loss.detach())
         if math.isfinite(value):
             torch.autograd.backward(loss)
+            if epsilon:
+                with self._precision():
+                    worst = self._loss(moved(batch, epsilon), rows, nights, leads, known)
+                torch.autograd.backward(worst)
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             if bool(torch.isfinite(norm)):
                 self.optimizer.step()
@@ -304,9 +310,8 @@ class Training:
         drawn = np.ceil(self.horizon * generator.random((windows, _DRAWN_LEADS)) ** 2).clip(1)
         return torch.as_tensor(drawn.astype(np.int64), device=self.compute.device)
 
-    def _loss(self, rows: Tensor, nights: Tensor, leads: Tensor, known: int) -> Tensor:
-        """Loss of the likelihood, weighted by the root of the scale."""
-        batch = self.windows.cut(rows, nights, leads)
+    def _loss(self, batch: Batch, rows: Tensor, nights: Tensor, leads: Tensor, known: int) -> Tensor:
+        """Loss of the likelihood of windows, weighted by the root of the scale."""
         units, counts = self.windows.targets(rows, nights, leads, known)
         likelihood = self.network(batch)
         # an order of 500 pieces by one customer says little about tomorrow; a rare seller's usual order must fit in
@@ -318,45 +323,12 @@ class Training:
         loss: Tensor = (likelihood.loss(capped) * weight).sum() / counts.sum().clamp(min=1)
         return loss
 
-    def _validation_windows(self) -> tuple[Tensor, Tensor]:
-        """The biggest series, on the night before the validation days."""
-        known = self.known["validate"]
-        level = (
-            self.windows.sum_units[:, known].cpu().numpy() + (self.windows.first_sold.cpu().numpy() >= known) * -1e18
-        )
-        rows = np.sort(np.argsort(-level, kind="stable")[:_VALIDATION_SERIES])
-        chosen = torch.as_tensor(rows, device=self.compute.device)
-        return chosen, torch.full_like(chosen, known - 1)
-
-    def _validation_forecast(self) -> Iterator[tuple[Likelihood, Tensor, Tensor]]:
-        rows, nights = self._validation_windows()
-        self.network.eval()
-        with torch.inference_mode(), self._precision():
-            for part in torch.split(torch.arange(len(rows), device=rows.device), 512):
-                leads = self.windows.leads(self.validation_days)
-                batch = self.windows.cut(rows[part], nights[part], leads)
-                units, counts = self.windows.targets(rows[part], nights[part], leads, self.windows.days)
-                yield self.network(batch), units, counts
+    def _held_back(self) -> HeldBack:
+        return HeldBack(self.network, self.windows, self.known["validate"], self.validation_days, self._precision)
 
     def _validation_score(self) -> float:
         """Weighted quantile loss of the validation days."""
-        levels = torch.tensor(QUANTILES, device=self.compute.device)
-        loss = total = 0.0
-        for likelihood, units, counts in self._validation_forecast():
-            error = (units.unsqueeze(-1) - likelihood.quantiles(levels)) * counts.unsqueeze(-1)
-            loss += float(2 * torch.maximum(levels * error, (levels - 1) * error).mean(-1).sum())
-            total += float((units * counts).sum())
-        return loss / total if total > 0 else float("inf")
-
-    def _dependence(self) -> dict[str, float]:
-        generator = np.random.default_rng([self.settings.seed, 99])
-        scores, known = [], []
-        for likelihood, units, counts in self._validation_forecast():
-            uniform = torch.as_tensor(generator.random(tuple(units.shape)), dtype=torch.float32, device=units.device)
-            scores.append(likelihood.normal_scores(units.round(), uniform).float().cpu().numpy())
-            known.append(counts.cpu().numpy())
-        shares = dependence_of(np.concatenate(scores), np.concatenate(known))
-        return {"item": shares.item, "market": shares.market}
+        return self._held_back().score()
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings

@@ -11,7 +11,7 @@ from pipeline.errors import ModelError
 from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.methods import trained
-from pipeline.models.finetuning.plan import Course, Task, batch, linear, steps_affordable
+from pipeline.models.finetuning.plan import Course, Task, linear
 from pipeline.models.networks.checkpoint import CHECKPOINT_FILE
 from tests.models.finetuning.toys import Plain, Toy, plain_task, quick, state_of
 
@@ -119,23 +119,6 @@ def test_language_model_and_head_have_rates_of_their_own(tmp_path):
     assert moved["backbone.weight"] < 1e-6
     assert moved["head.weight"] > 1e-3
     assert [group["peak"] for group in run.optimizer.param_groups] == [1e-9, 1e-2]
-
-
-def test_the_rate_rises_and_falls_in_lines():
-    rates = [linear(step, 100, 0.1) for step in range(100)]
-    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
-    assert rates[10] == pytest.approx(1.0)
-    assert np.diff(rates[10:]) == pytest.approx(np.full(89, -1 / 90))
-    assert rates[-1] == pytest.approx(1 / 90)
-    assert linear(0, 4, 0.0) == 1.0
-
-
-def test_every_epoch_sees_every_example_once():
-    drawn = np.concatenate([batch(7, step, 10, 4) for step in range(5)])
-    assert sorted(drawn[:10]) == list(range(10))
-    assert sorted(drawn[10:]) == list(range(10))
-    assert drawn[:10].tolist() != drawn[10:].tolist()
-    assert len(batch(7, 0, 3, 8)) == 3
 
 
 def test_the_gradient_is_clipped(tmp_path):
@@ -383,13 +366,6 @@ def test_a_budget_too_small_for_one_step_names_its_setting(tmp_path):
             quick(),
             course(tmp_path, max_seconds=1e-6, setting="members.text_regression.max_seconds"),
         ).run()
-
-
-def test_seconds_become_steps():
-    assert steps_affordable(100, 60.0, 0.1, 1.0, 8) == 100
-    assert steps_affordable(100, 13.0, 0.1, 1.0, 8) == 50
-    assert steps_affordable(100, 3.0, 0.1, 1.0, 8) == 1
-    assert steps_affordable(100, 1.0, 0.1, 1.0, 8) == 0
 
 
 def test_a_wall_clock_that_strikes_keeps_the_best_weights_and_says_so(tmp_path, monkeypatch):

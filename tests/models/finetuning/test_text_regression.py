@@ -1,6 +1,7 @@
 """The text regression behind the forecasters' interface."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,10 +16,11 @@ from pipeline.models.base import Compute, Fitted
 from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.answers import EDGES, Reading, heads_of, targets_of
 from pipeline.models.finetuning.loop import Loop
+from pipeline.models.finetuning.weeks import Weeks
 from pipeline.models.quantiles import GRID_LEVELS
 from pipeline.models.text_regression import FittedTextRegression, TextRegression, load_text_regression
-from pipeline.settings import QUANTILES, LanguageModelSettings
-from tests.models.finetuning.toys import quick
+from pipeline.settings import QUANTILES, LanguageModelSettings, Settings
+from tests.models.finetuning.toys import opened, quick
 from tests.models.network_panels import changed_after, shop_panel, small
 
 CPU = Compute(threads=1)
@@ -215,6 +217,38 @@ def test_it_goes_on_from_an_older_one(one, bert_folder, other_folder, tmp_path):
         forecaster(other_folder).fit(longer, folder=tmp_path / "c", compute=CPU, start=one)
 
 
+@pytest.mark.parametrize("name", ["text_regression", "fusion"])
+def test_a_home_s_settings_make_it(name, tmp_path):
+    settings = Settings.model_validate(
+        {
+            "shop": {"name": "A shop", "country": "GB", "timezone": "UTC", "currency": "GBP"},
+            "sources": [{"mapping": "any"}],
+            "training": {"max_seconds": 33.0},
+            "fine_tuning": {"method": "adalora"},
+        }
+    )
+    made = registry.make(name, settings, tmp_path)
+    assert (made.name, made.home, made.fine_tuning.method) == (name, tmp_path, "adalora")
+    assert made.settings.max_seconds == 33.0
+    assert made.language_model.model == "minilm-l6-v2"
+
+
+@pytest.mark.parametrize("method", ["lora", "prefix"])
+def test_a_decoder_can_be_the_base_too(panel, bert_folder, tmp_path, method):
+    from transformers import GPT2Config, GPT2Model
+
+    folder = shutil.copytree(bert_folder, tmp_path / "tiny-gpt2")
+    torch.manual_seed(0)
+    GPT2Model(
+        GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=2, n_positions=128, bos_token_id=2, eos_token_id=3)
+    ).save_pretrained(folder)
+    fitted = forecaster(folder, method=method, epochs=0.1).fit(panel, folder=tmp_path / "fit", compute=CPU)
+    fitted.save(tmp_path / "model")
+    again = registry.load(tmp_path / "model", CPU)
+    assert as_bytes(again.forecast(panel, 7, grid=True)) == as_bytes(fitted.forecast(panel, 7, grid=True))
+    assert fitted.report.parameters["base"].startswith("tiny-gpt2@")
+
+
 def test_too_little_is_refused_by_name(panel, bert_folder, tmp_path):
     with pytest.raises(HistoryError, match=r"training\.min_history_days"):
         forecaster(bert_folder).fit(shop_panel(days=40), folder=tmp_path, compute=CPU)
@@ -239,6 +273,30 @@ def test_items_without_any_sale_get_a_forecast(one, panel):
         first_sold=np.full(panel.series, panel.history),
     )
     assert np.isfinite(one.forecast(unsold, 14, grid=True).mean).all()
+
+
+def test_the_days_held_back_are_not_learned(panel, bert_folder):
+    known = panel.history - 14
+    other = changed_after(panel, known, units=900, units_winsorised=900)
+    before, after = (Weeks.drawn(some, opened(bert_folder), known, 7) for some in (panel, other))
+    assert before.tokens == after.tokens
+    assert torch.equal(before.weights, after.weights)
+    learned = before.weights > 0
+    assert learned.any(0).sum() == 6  # all weekdays but the closed one
+    assert torch.equal(before.ratio[learned], after.ratio[learned])
+
+
+def test_examples_are_monday_first(panel, bert_folder):
+    weeks = Weeks.drawn(panel, opened(bert_folder), panel.history, 7)
+    for row, night, ahead, scale, ratio, counts in zip(
+        weeks.rows, weeks.nights, weeks.ahead, weeks.scale, weeks.ratio, weeks.counts, strict=True
+    ):
+        for lead in range(1, 8):
+            day = night + 7 * ahead + lead
+            weekday = (panel.first_day.weekday() + day) % 7
+            assert bool(counts[weekday]) == (day < panel.history and not panel.closed[day])
+            if counts[weekday]:
+                assert float(ratio[weekday] * scale) == pytest.approx(panel.units[row, day], abs=1e-3)
 
 
 # --- how answers are read ---------------------------------------------------------------------------------------------
