@@ -190,6 +190,29 @@ def backtest(
         print_leaderboard(folder, night)
 
 
+@app.command(epilog="Example: `almanac tune --home shop --minutes 120`")
+def tune(
+    minutes: Annotated[float, typer.Option("--minutes", help="Most minutes of this call.")],
+    home: _HomeOption = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], help="The night before whose backtest it is judged."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Most trials in all, those of earlier calls included.")
+    ] = None,
+) -> None:
+    """Search better settings of the networks, on past days that no backtest scores; a killed search goes on.
+
+    Nothing is changed: what was found is printed as lines for almanac.yaml.
+    """
+    from pipeline.orchestration.tune import tune as run_search
+    from pipeline.publishing.search_tables import print_search
+
+    tuned = run_search(home_folder(home), minutes, as_of=as_of.date() if as_of else None, trials=trials)
+    print_search(tuned.found, tuned.gain)
+
+
 @app.command(epilog="Example: `almanac models --home shop --version 3`")
 def models(
     home: _HomeOption = None,

@@ -19,6 +19,7 @@ from pipeline.lake import Lake
 from pipeline.models.base import Compute, Dependence, Forecast, TrainingReport, silent
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import whole_units
+from pipeline.models.registry import MODEL
 from pipeline.models.seasonal_naive import SeasonalNaive
 from pipeline.settings import QUANTILE_COLUMNS, QUANTILES, Settings
 from pipeline.tables import TABLES
@@ -33,7 +34,7 @@ ITEMS = {"pen": 12, "ink": 5, "quill": 1}
 class DayNumber:
     """Stands in for the network: forecasts the day's number since 2017, and notes what it was shown."""
 
-    name: str = "lstm"
+    name: str = "ensemble"
     dependence: Dependence = field(default_factory=Dependence)
     report: TrainingReport = field(default_factory=TrainingReport)
     seen: list[Panel] = field(default_factory=list)
@@ -59,7 +60,7 @@ class DayNumber:
 
 
 def maker(model: Any) -> Callable[[str, Settings], Any]:
-    return lambda name, settings: model if name == "lstm" else SeasonalNaive()
+    return lambda name, *_: model if name == MODEL else SeasonalNaive()
 
 
 def settings_with(**backtest: Any) -> Settings:
@@ -133,7 +134,7 @@ def test_each_day_is_forecast_for_itself_beside_what_came(plain):
     assert (rows["target_date"] - rows["origin"]).dt.days.tolist() == rows["horizon_days"].tolist()
     expected = [units_of(item, when) for item, when in zip(rows["item_id"], day, strict=True)]
     assert rows["actual"].tolist() == expected
-    mine = rows[rows["model"] == "lstm"]
+    mine = rows[rows["model"] == "ensemble"]
     number = (mine["target_date"] - pd.Timestamp(2017, 1, 1)).dt.days
     assert mine["mean"].tolist() == number.tolist()
     assert mine["q50"].tolist() == number.tolist()
@@ -159,19 +160,19 @@ def test_slices_cover_every_forecast_once(plain):
     by_slice = counts.unstack()
     assert set(by_slice.columns) == {"all", "horizon", "volume", "intermittency", "age", "holiday"}
     assert (by_slice.nunique(axis=1) == 1).all()
-    assert by_slice.loc[("lstm", "all"), "all"] == 2 * 2 * 28
+    assert by_slice.loc[("ensemble", "all"), "all"] == 2 * 2 * 28
 
 
 def test_pooled_scores_are_those_of_the_written_forecasts(plain):
     lake, report = plain
     rows = table(lake, "backtest_forecasts")
-    rows = rows[rows["model"] == "lstm"]
+    rows = rows[rows["model"] == "ensemble"]
     error = rows["mean"] - rows["actual"]
-    assert report.summary.loc["lstm", "wape"] == pytest.approx(error.abs().sum() / rows["actual"].sum())
-    assert report.summary.loc["lstm", "bias"] == pytest.approx(error.sum() / rows["actual"].sum())
+    assert report.summary.loc["ensemble", "wape"] == pytest.approx(error.abs().sum() / rows["actual"].sum())
+    assert report.summary.loc["ensemble", "bias"] == pytest.approx(error.sum() / rows["actual"].sum())
     assert report.summary.loc["seasonal_naive", "wql"] == 0
-    assert report.summary.loc["lstm", "fallbacks"] == report.fallbacks["lstm"] == 2
-    assert list(report.summary.index) == ["lstm", "seasonal_naive"]
+    assert report.summary.loc["ensemble", "fallbacks"] == report.fallbacks["ensemble"] == 2
+    assert list(report.summary.index) == ["ensemble", "seasonal_naive"]
 
 
 def test_an_origin_is_shown_nothing_after_it(lake, tmp_path):
@@ -216,7 +217,7 @@ def test_what_came_is_what_the_night_knew_and_no_more(lake, tmp_path):
     pd.testing.assert_frame_equal(before, table(lake, "backtest_forecasts"))
     run(lake, tmp_path, settings_with(on=(NIGHT - timedelta(days=28),)), as_of=late)
     rows = table(lake, "backtest_forecasts")
-    mine = rows[(rows["as_of"].dt.date == late) & (rows["item_id"] == "pen") & (rows["model"] == "lstm")]
+    mine = rows[(rows["as_of"].dt.date == late) & (rows["item_id"] == "pen") & (rows["model"] == "ensemble")]
     came = mine[mine["target_date"].dt.date == NIGHT - timedelta(days=2)]["actual"].tolist()
     assert came == [units_of("pen", NIGHT - timedelta(days=2)) - 5]
 
@@ -260,7 +261,7 @@ def test_overlapping_origins_tell_how_stable_the_forecast_is(lake, tmp_path):
     stability = report.scores[report.scores["metric"] == "stability"].set_index(["model", "origin"])
     # the stand-in says the same of a day whatever the origin; seasonal naive is right every time
     assert stability["score"].tolist() == [0, 0, 0, 0]
-    assert stability.loc[("lstm", "all"), "forecasts"] == 2 * 21
+    assert stability.loc[("ensemble", "all"), "forecasts"] == 2 * 21
     apart = run(lake, tmp_path, settings_with(every_days=28))
     assert not (apart.scores["metric"] == "stability").any()
 
@@ -268,9 +269,9 @@ def test_overlapping_origins_tell_how_stable_the_forecast_is(lake, tmp_path):
 def test_gains_name_the_reference_and_hold_their_interval(plain):
     scores = plain[1].scores
     pooled = scores[(scores["origin"] == "all") & (scores["slice"] == "all")].set_index(["model", "metric"])["score"]
-    assert pooled[("lstm", "wql_low")] <= pooled[("lstm", "wql")] <= pooled[("lstm", "wql_high")]
+    assert pooled[("ensemble", "wql_low")] <= pooled[("ensemble", "wql")] <= pooled[("ensemble", "wql_high")]
     # nothing to gain on a perfect reference: no number rather than an infinite one
-    assert ("lstm", "wql_gain_on_seasonal_naive") not in pooled.index
+    assert ("ensemble", "wql_gain_on_seasonal_naive") not in pooled.index
 
 
 def test_origins_that_are_not_possible_are_said_and_the_rest_is_scored(lake, tmp_path):
@@ -329,9 +330,9 @@ def test_locations_are_kept_apart_where_the_shop_asks(tmp_path):
 def test_progress_counts_up_to_all_origins_and_models(lake, tmp_path):
     told: list[tuple[str, int, int]] = []
     run(lake, tmp_path, progress=lambda *step: told.append(step))
-    steps = [(done, of) for what, done, of in told if what.endswith(("lstm", "seasonal_naive")) and of == 4]
+    steps = [(done, of) for what, done, of in told if what.endswith(("ensemble", "seasonal_naive")) and of == 4]
     assert steps == [(0, 4), (1, 4), (2, 4), (3, 4)]
-    assert any(what.endswith("lstm, steps") for what, _, _ in told)
+    assert any(what.endswith("ensemble, steps") for what, _, _ in told)
 
 
 def test_the_plot_is_a_picture(plain):

@@ -1,6 +1,6 @@
 """Series augmentation: what it changes of a window, what it leaves alone, and that training with it can be repeated."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -39,6 +39,10 @@ def panel():
 
 @pytest.fixture(scope="module")
 def batch(panel) -> Batch:
+    # a week closed beside the Sundays: warping must not carry it elsewhere
+    closed, units = panel.closed.copy(), panel.units.copy()
+    closed[88:95], units[:, 88:95] = True, 0
+    panel = replace(panel, closed=closed, units=units, units_winsorised=units)
     windows = Windows(panel, FeatureSpec.learn(panel, panel.history, DAYS))
     rows = torch.arange(panel.series)
     return windows.cut(rows, 100 + rows, windows.leads(14))
@@ -90,7 +94,7 @@ def test_jitter_multiplies_each_day_and_keeps_the_mean(batch):
     ratio = factors(batch, changed(batch, KINDS["jitter"]))
     known = ratio[~ratio.isnan()]
     assert float(known.log().std()) == pytest.approx(0.3, rel=0.1)
-    assert float(known.mean()) == pytest.approx(1.0, abs=0.05)
+    assert float(known.mean()) == pytest.approx(1.0, abs=0.03)
 
 
 def test_scaling_multiplies_a_whole_history_by_one_factor(batch):

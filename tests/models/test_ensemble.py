@@ -204,7 +204,7 @@ def test_a_budget_too_small_leaves_the_others(panel, tmp_path):
     members = MembersSettings(
         seasonal_naive=MemberSettings(on=True), lstm=MemberSettings(on=False),
         mlp=MemberSettings(on=True, max_seconds=0.001), quantile_mlp=MemberSettings(on=False),
-        transformer=MemberSettings(on=False),
+        transformer=MemberSettings(on=False), lightgbm=MemberSettings(on=False),
     )  # fmt: skip
     made = make("ensemble", settings_with(training=small(max_steps=400), members=members))
     fitted = made.fit(panel, folder=tmp_path, compute=CPU)

@@ -160,7 +160,7 @@ def forecast_of(
     vintage = {
         "model_version": version, "trained_as_of": TRAINED, "is_named": named, "data_snapshot": "", "series": ITEMS,
         "forecast_rows": len(cells), "total_rows": 0, "forecasts_hash": "", "totals_hash": "", "settings_hash": "",
-        "device": "cpu", "threads": 1, "libraries": "{}", "made_at": datetime(2024, 1, 1), "removed_on": None,
+        "device": "cpu", "threads": 1, "libraries": "{}", "made_at": datetime(2024, 1, 1), "removed_on": None, "degraded": "",
     }  # fmt: skip
     part = version.replace("/", "-")
     with lake.connect() as con:

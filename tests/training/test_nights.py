@@ -244,8 +244,8 @@ def test_a_challenger_of_a_champion_without_a_recipe_or_without_its_weights_is_j
     assert "only what is asked of the model has changed" in shown["verdict"]
 
     # stored by an older Almanac: a new network must not be stopped by one that cannot be read
-    last = tracking.version(champion(home)).folder / "model.json"
-    last.write_text('{"kind": "lstm", "format": 1}', encoding="utf-8")
+    last = tracking.version(champion(home)).folder / "ensemble.json"
+    last.write_text('{"kind": "ensemble", "format": 0}', encoding="utf-8")
     write_settings(home, backtest=ORIGINS, seed=11)
     shown = run(home, NIGHT + 3 * WEEK)
     assert (shown["rule"], shown["promoted"]) == ("served-out", True)
@@ -282,7 +282,7 @@ def test_a_killed_night_ends_as_if_it_had_not_been(
     assert rows(home, "drift") == rows(whole, "drift")
     assert champion(home) == champion(whole)
     folders = [Tracking(one, "Night shop").version("almanac-night-shop/2").folder for one in (home, whole)]
-    assert len({(folder / "model.safetensors").read_bytes() for folder in folders}) == 1
+    assert len({(folder / "quantile_mlp" / "model.safetensors").read_bytes() for folder in folders}) == 1
     # nothing of the killed night comes back on a later one
     monkeypatch.undo()
     assert run(home, NIGHT + WEEK + timedelta(days=1))["decision"] == "reuse"
