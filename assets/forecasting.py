@@ -43,8 +43,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 force=FORCE_TAG in context.run.tags,
                 progress=work.progress,
             )
-            for change in night.changed:
-                context.log.warning(f"{change}; the vintage stays as it was made, --force makes it anew")
+            work.tell(context, night.told)
             vintage = night.vintage
             rows = (vintage.forecast_rows, vintage.total_rows, 1)
             shown = {
@@ -52,7 +51,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 "model_version": vintage.model_version,
                 "data_snapshot": vintage.data_snapshot,
                 "weeks": markdown_table(weekly_totals(work.lake, as_of, vintage.model_version)),
-                "kept": "; ".join(night.changed) or "as it was made" if night.report is None else "made anew",
+                "kept": "; ".join(night.told) or "as it was made" if night.report is None else "made anew",
             }
             if night.report is not None:
                 shown["expected_units"] = night.report.expected_units
