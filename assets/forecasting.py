@@ -43,8 +43,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 force=FORCE_TAG in context.run.tags,
                 progress=work.progress,
             )
-            for change in night.changed:
-                context.log.warning(f"{change}; the vintage stays as it was made, --force makes it anew")
+            work.tell(context, night.told)
             vintage = night.vintage
             if vintage.degraded:
                 context.log.warning(f"degraded: forecast without some members of the model. {vintage.degraded}")
@@ -55,7 +54,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 "data_snapshot": vintage.data_snapshot,
                 "degraded": vintage.degraded or "no",
                 "weeks": markdown_table(weekly_totals(work.lake, as_of, vintage.model_version)),
-                "kept": "; ".join(night.changed) or "as it was made" if night.report is None else "made anew",
+                "kept": "; ".join(night.told) or "as it was made" if night.report is None else "made anew",
             }
             if night.report is not None:
                 shown["expected_units"] = night.report.expected_units

@@ -105,7 +105,7 @@ def run(
 
     folder = home_folder(home)
     night = run_night(folder, as_of.date() if as_of else None, model_version=model_version, force=force)
-    print_night(folder, night)
+    print_night(folder, night, model_version)
 
 
 @app.command(epilog="Example: `almanac backfill --home shop --from 2010-09-05 --to 2011-08-28 --every 7d`")
@@ -140,7 +140,10 @@ def backfill(
     nights = nights_between(window.first, window.last, _days(every), with_last=season is not None)
     report = run_backfill(folder, nights, force=force)
     name = season or f"{window.first} to {window.last}"
-    print_backfill(folder, report.made, report.kept, report.seconds, write_season_plot(folder, name, window))
+    plot = write_season_plot(folder, name, window)
+    print_backfill(folder, report.made, report.kept, report.seconds, plot, refused=report.refused)
+    if report.refused:
+        raise typer.Exit(EXIT_PERMANENT)
 
 
 @app.command(epilog="Example: `almanac verify --home shop --as-of 2017-11-26`")

@@ -21,6 +21,10 @@ class SettingsError(PermanentError):
     """Settings or a source mapping with a typo, an impossible value or a missing file."""
 
 
+class DamagedFileError(PermanentError):
+    """A file of the lake that is no Parquet any more."""
+
+
 class DeliveryError(PermanentError):
     """A delivered file that cannot be taken in: missing, truncated, wrong encoding, wrong header, all bad."""
 

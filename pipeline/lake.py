@@ -10,6 +10,7 @@ to a temporary folder of the lake, synced, and renamed; a killed run leaves what
 
 import errno
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -24,7 +25,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import DiskFullError
+from pipeline.errors import DamagedFileError, DiskFullError
 from pipeline.settings import ComputeSettings, usable_cpus
 from pipeline.tables import TABLES, Table, lake_tables
 
@@ -101,7 +102,7 @@ class Lake:
     def scratch(self) -> Iterator[Path]:
         """A temporary folder on the lake's own disk, so that a rename out of it is atomic."""
         folder = self.root / _SCRATCH / f"{_OWNER}{os.getpid()}-{uuid.uuid4().hex}"
-        with _disk_full_named(self.root):
+        with _troubles_named(self.root):
             folder.mkdir(parents=True)
             try:
                 yield folder
@@ -365,8 +366,8 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _disk_full_named(root: Path) -> Iterator[None]:
-    """Turn 'no space left', from Python or from DuckDB, into an error that says what to do."""
+def _troubles_named(root: Path) -> Iterator[None]:
+    """Turn 'no space left', from Python or from DuckDB, and damaged files of the lake into errors that say what to do."""
     try:
         yield
     except (OSError, duckdb.Error) as error:
@@ -376,4 +377,23 @@ def _disk_full_named(root: Path) -> Iterator[None]:
             raise DiskFullError(
                 f"{root}: the disk is full; free some space and run again (what stood before still stands)"
             ) from error
+        damaged = _damaged(root, error) if isinstance(error, duckdb.Error) else None
+        if damaged:
+            raise DamagedFileError(
+                f"{damaged}: is damaged, it cannot be read as Parquet; move it away and run again: lost files of ledgers are "
+                "made again from what was delivered, lost forecasts by `almanac backfill`"
+            ) from error
         raise
+
+
+def _damaged(root: Path, error: duckdb.Error) -> Path | None:
+    """The damaged file of the lake that an error of DuckDB is about."""
+    named = [Path(name) for name in re.findall(r"""['"]([^'"]+\.parquet)['"]""", str(error))]
+    # a broken footer gives a bare error without any name: every file is tried
+    for file in root.glob("*/**/*.parquet") if type(error) is duckdb.Error else named:
+        try:
+            pq.read_metadata(file)
+        except (pa.ArrowException, OSError):
+            if file.is_file() and root in file.parents and _SCRATCH not in file.parts:
+                return file
+    return None

@@ -209,6 +209,8 @@ class SeasonSettings(Closed):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, dict) and set(value) != {"first", "last"}:
+            raise ValueError("write a season as one text, '2010-09-01 to 2010-12-24', or with the keys first and last")
         if not isinstance(value, str):
             return value
         first, between, last = value.partition(" to ")

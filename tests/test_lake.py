@@ -12,10 +12,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import DiskFullError
+from pipeline.errors import DamagedFileError, DiskFullError
 from pipeline.lake import Lake
 from pipeline.settings import ComputeSettings
 
@@ -269,6 +270,33 @@ def test_duckdbs_own_words_for_a_full_disk_are_named_too(lake: Lake) -> None:
 
 
 # --- reading little -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda content: content + b"x",
+        lambda content: b"",
+        lambda content: content[:-60] + b"\xff" * 40 + content[-20:],
+        lambda content: b"no Parquet at all",
+    ],
+    ids=["a byte more", "empty", "broken footer", "text"],
+)
+def test_a_damaged_file_is_named_with_the_way_out(lake: Lake, harm: Any) -> None:
+    with lake.connect() as con:
+        for day in ("2024-01-01", "2024-01-02"):
+            lake.write(con, "demand_changes", {"known_on": day}, changes())
+    file = lake.part_path("demand_changes", {"known_on": "2024-01-02"}, "part")
+    file.write_bytes(harm(file.read_bytes()))
+    with pytest.raises(
+        DamagedFileError, match=r"known_on=2024-01-02/part\.parquet: is damaged.*move it away and run again"
+    ):
+        read(lake)
+
+
+def test_an_error_that_no_file_is_to_blame_for_stays_as_it_is(lake: Lake) -> None:
+    with pytest.raises(duckdb.CatalogException), lake.connect() as con:
+        con.execute("FROM nowhere")
 
 
 def test_a_night_opens_no_file_of_a_later_day(lake: Lake) -> None:

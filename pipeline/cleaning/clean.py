@@ -98,6 +98,7 @@ def clean(lake: Lake, settings: Settings, *, progress: Progress = silent) -> Cle
     if waiting:
         progress("cleaning", len(waiting), len(waiting))
     keep_marks(lake, "cleaning_report")
+    ledgers.keep_sizes()
     keep_checkpoints(lake)
     lines = sum(value for measure, (value, _) in measures.items() if measure.startswith("lines:"))
     return CleaningReport(len(waiting), lines, measures, ledgers.rows, warnings, time.monotonic() - started)

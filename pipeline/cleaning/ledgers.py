@@ -1,9 +1,11 @@
 """The files of the ledgers that cleaning writes: which to read, and whether all that was written still stands.
 
 One listing per run tells all of it. A delivery's report says how many files each ledger got of it (measures
-`files:<table>`); where fewer stand, somebody deleted one by hand, and the delivery is cleaned again.
+`files:<table>`); where fewer stand, somebody deleted one by hand, and the delivery is cleaned again. So it is where their
+sizes are not those noted after the last cleaning: content changed by hand is told by that, for no more than a listing.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +15,8 @@ from typing import Final
 
 import duckdb
 
-from pipeline.ingestion.standing import standing
-from pipeline.lake import Lake
+from pipeline.ingestion.standing import cache_folder, standing
+from pipeline.lake import Lake, replace_file
 
 WRITTEN: Final = ("order_lines", "netted_lines", "demand_changes", "item_sightings")
 """Ledgers that a delivery's cleaning writes, each as parts named after the delivery."""
@@ -27,22 +29,55 @@ class Ledgers:
     Attributes:
         lake: the home's lake.
         days: by ledger and delivery, the days of which a file stands.
+        bytes: by ledger and delivery, the size of its files when they were listed.
         rows: rows written since it was listed, by table.
     """
 
     lake: Lake
     days: dict[str, dict[str, set[date]]] = field(default_factory=dict)
+    bytes: dict[str, dict[str, int]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def listed(cls, lake: Lake) -> "Ledgers":
         """What stands now."""
         days: dict[str, dict[str, set[date]]] = {}
+        sizes: dict[str, dict[str, int]] = {}
         for table in WRITTEN:
-            parts = days.setdefault(table, {})
+            parts, bytes_of = days.setdefault(table, {}), sizes.setdefault(table, {})
             for file in standing(lake, table):
                 parts.setdefault(file.part, set()).add(date.fromisoformat(file.values[0]))
-        return cls(lake, days)
+                bytes_of[file.part] = bytes_of.get(file.part, 0) + file.bytes
+        return cls(lake, days, sizes)
+
+    def keep_sizes(self) -> None:
+        """Note the sizes of all files as they stand now; for the end of cleaning."""
+        sizes = Ledgers.listed(self.lake).bytes if self.rows else self.bytes
+        if sizes != self._noted():
+            with self.lake.scratch() as scratch:
+                new = scratch / "sizes.json"
+                new.write_text(json.dumps(sizes), encoding="utf-8")
+                replace_file(new, self._sizes_file)
+
+    def altered(self) -> dict[str, list[str]]:
+        """Deliveries whose files are not of the size that was noted, with the ledgers that these stand in."""
+        found: dict[str, list[str]] = {}
+        for table, sizes in self._noted().items():
+            for part, size in sizes.items():
+                if self.bytes.get(table, {}).get(part) != size:
+                    found.setdefault(part, []).append(table)
+        return found
+
+    @property
+    def _sizes_file(self) -> Path:
+        return cache_folder(self.lake.home) / "ledger_sizes.json"
+
+    def _noted(self) -> dict[str, dict[str, int]]:
+        try:
+            noted: dict[str, dict[str, int]] = json.loads(self._sizes_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return noted
 
     def deliveries(self) -> set[str]:
         """Deliveries with a file in any ledger."""
@@ -116,7 +151,7 @@ class Cleaned:
 
 
 def broken(deliveries: Sequence[Cleaned], ledgers: Ledgers) -> tuple[list[Cleaned], list[str]]:
-    """Deliveries to clean again because files were deleted by hand, and what to say of it.
+    """Deliveries to clean again because files were deleted or changed by hand, and what to say of it.
 
     A delivery's cleaning goes by what was cleaned before it, so all that were cleaned after the first broken one are
     cleaned again too.
@@ -131,7 +166,7 @@ def broken(deliveries: Sequence[Cleaned], ledgers: Ledgers) -> tuple[list[Cleane
     in_order = sorted(deliveries, key=lambda one: one.place)
     last = max((one.place for one in in_order if one.reported), default=None)
     found: list[tuple[Cleaned, str]] = []
-    standing_parts = ledgers.deliveries()
+    standing_parts, altered = ledgers.deliveries(), ledgers.altered()
     for one in in_order:
         missing = {table: many for table, many in one.files.items() if ledgers.files(one.file_hash)[table] < many}
         if one.reported and missing:
@@ -140,6 +175,9 @@ def broken(deliveries: Sequence[Cleaned], ledgers: Ledgers) -> tuple[list[Cleane
                 for table, many in missing.items()
             )
             found.append((one, f"files {one.file_hash}.parquet that were written are gone ({lost})"))
+        elif one.reported and one.files and one.file_hash in altered:
+            where = ", ".join(f"lake/{table}" for table in altered[one.file_hash])
+            found.append((one, f"files {one.file_hash}.parquet in {where} are not what was written"))
         elif not one.reported and last is not None and one.place < last and one.file_hash in standing_parts:
             # a killed run leaves files of the last delivery only, with none cleaned after it
             found.append((one, f"its mark lake/cleaning_report/file_hash={one.file_hash} is gone"))

@@ -5,15 +5,18 @@ CPU the same row gives the same bytes. On a GPU some operations have no fixed or
 a vintage made there is verified within `TOLERANCE`, and so is one that is replayed on another device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from pipeline.errors import AlmanacError
+from pipeline.errors import AlmanacError, DamagedFileError, HistoryError
 from pipeline.forecasting.nightly import ForecastReport, make_forecasts, night_view
 from pipeline.forecasting.vintages import (
     FORECAST_TABLES,
+    State,
     Vintage,
+    dated_back,
     file_hash,
     forecast_settings_hash,
     forget_vintage,
@@ -50,12 +53,12 @@ class NightForecast:
     Attributes:
         vintage: the night's vintage.
         report: what making it did; None when a vintage that stands was kept.
-        changed: what is no longer as it was when a kept vintage was made: facts, settings.
+        told: what a person should know of a vintage that was kept or made again, in words.
     """
 
     vintage: Vintage
     report: ForecastReport | None = None
-    changed: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,21 @@ def forecast_night(
         progress: told how many series are done.
 
     Raises:
-        HistoryError: no order was known by then, or nothing was sold within the active days.
+        HistoryError: no order was known by then, nothing was sold within the active days, or the night's files are gone and
+            cannot be made again as they were.
         ModelError: the forecaster's answer breaks the contract.
     """
     used = compute or pinned(Compute())
     standing = next((one for one in vintages(lake, as_of) if one.model_version == model_version), None)
     with night_view(lake, settings, as_of, fitted) as view:
-        if standing is not None and not force and standing.state(lake) == "stands":
-            return NightForecast(standing, changed=_changed(standing, view.snapshot, settings))
+        if standing is not None and not force:
+            changed = _changed(lake, standing, view.snapshot, settings)
+            state = standing.state(lake)
+            if state == "stands":
+                kept = "the vintage stays as it was made, --force makes it anew"
+                return NightForecast(standing, told=tuple(f"{change}; {kept}" for change in changed))
+            if changed:
+                raise HistoryError(_lost(lake, standing, state, changed))
         if standing is not None:
             forget_vintage(lake, standing)
         report = make_forecasts(view, lake, settings, fitted, model_version, progress=progress)
@@ -135,7 +145,10 @@ def forecast_night(
     days, totals = (file_hash(path) for path in made.files(lake).values())
     made = replace(made, forecasts_hash=days, totals_hash=totals)
     write_vintage(lake, made)
-    return NightForecast(made, report)
+    if standing is None or force or made.hashes == standing.hashes:
+        return NightForecast(made, report)
+    other = f"the night of {as_of} by {model_version} was made again from the same facts, and its bytes are NOT those of before"
+    return NightForecast(made, report, (other, *_other_libraries(standing)))
 
 
 def replay(
@@ -159,12 +172,8 @@ def replay(
     """
     state = vintage.state(lake)
     if state in {"removed", "missing"}:
-        gone = (
-            f"retention removed its forecasts on {vintage.removed_on}"
-            if state == "removed"
-            else _missing(lake, vintage)
-        )
-        return Replayed(vintage, False, False, (gone,))
+        way_out = "" if state == "removed" else f"; {_make_again(lake, vintage)}"
+        return Replayed(vintage, False, False, (_harm(lake, vintage, state) + way_out,))
     with lake.scratch() as scratch:
         again = Lake(scratch, lake.compute)
         try:
@@ -177,43 +186,79 @@ def replay(
         if state == "stands" and all(file_hash(made[table]) == one for table, one in vintage.hashes.items()):
             return Replayed(vintage, True, True, ())
         exact = {vintage.device, device} == {"cpu"}
-        told = [
-            told for table in FORECAST_TABLES if (told := _difference(lake, table, stored[table], made[table], exact))
-        ]
+        try:
+            told = [
+                told
+                for table in FORECAST_TABLES
+                if (told := _difference(lake, table, stored[table], made[table], exact))
+            ]
+        except DamagedFileError as error:
+            return Replayed(vintage, False, False, (str(error), _make_again(lake, vintage)))
     if not told:
         how = (
             "the same rows" if exact else f"rows within {TOLERANCE} of a mean (on a GPU: {', '.join(NONDETERMINISTIC)})"
         )
-        return Replayed(vintage, False, True, (how, *_changed(vintage, snapshot, settings)))
+        return Replayed(vintage, False, True, (how, *_changed(lake, vintage, snapshot, settings)))
+    changed = _changed(lake, vintage, snapshot, settings)
     if state == "altered":
-        told.append(
-            "the stored files are not what was written: somebody changed them, or a newer Almanac wrote them anew"
-        )
-    told += _changed(vintage, snapshot, settings)
-    if vintage.libraries != libraries():
-        told.append(f"made with {vintage.libraries}, replayed with {libraries()}")
+        told.append(f"{_harm(lake, vintage, state)}; {_make_again(lake, vintage, force=bool(changed))}")
+    told += [*changed, *_other_libraries(vintage)]
     return Replayed(vintage, False, False, tuple(told))
 
 
-def _changed(vintage: Vintage, snapshot: str, settings: Settings) -> tuple[str, ...]:
+def _changed(lake: Lake, vintage: Vintage, snapshot: str, settings: Settings) -> tuple[str, ...]:
     """What is no longer as it was when a vintage was made."""
     told = []
     if vintage.data_snapshot != snapshot:
-        told.append(
-            f"the facts known on the night of {vintage.as_of} have changed since: a delivery that came later dates its "
-            "lines back to it (`available` in the mapping says when lines count as known)"
+        late = list(dated_back(lake, [vintage]))
+        why = (
+            f"{few(late)} came later and dates lines back to it (`available` in the mapping says when lines count as known)"
+            if late
+            else "no delivery since dates lines back to it; a file of the lake's ledgers was changed or removed by hand, or "
+            "`calendar`, `closed_on` or a mapping was changed, or a newer Almanac reads them otherwise"
         )
+        told.append(f"the facts known on the night of {vintage.as_of} have changed since: {why}")
     if vintage.settings_hash not in {"", forecast_settings_hash(settings)}:
         told.append("the settings that shape a forecast have changed since (forecast, shop, calendar, language_model)")
     return tuple(told)
 
 
-def _missing(lake: Lake, vintage: Vintage) -> str:
-    gone = ", ".join(str(path) for path in vintage.files(lake).values() if not path.exists())
+def _other_libraries(vintage: Vintage) -> tuple[str, ...]:
+    """What made a vintage, where it is not what would make it now."""
+    now_used = libraries()
+    return () if vintage.libraries == now_used else (f"made with {vintage.libraries}, made again with {now_used}",)
+
+
+def _harm(lake: Lake, vintage: Vintage, state: State) -> str:
+    """What became of a vintage's files, in words."""
+    if state == "removed":
+        return f"retention removed its forecasts on {vintage.removed_on}"
+    if state == "missing":
+        gone = ", ".join(str(path) for path in vintage.files(lake).values() if not path.exists())
+        return f"{gone}: gone, though the vintage was never removed"
+    return "the stored files are not what was written: somebody changed them, or a newer Almanac wrote them anew"
+
+
+def _make_again(lake: Lake, vintage: Vintage, *, force: bool = False) -> str:
+    """The command that makes a vintage again."""
+    named = f"run --home {lake.home} --as-of {vintage.as_of} --model-version {vintage.model_version}"
+    own = f"backfill --home {lake.home} --from {vintage.as_of} --to {vintage.as_of}"
+    command = f"almanac {named if vintage.is_named else own}"
+    return f"`{command} --force` makes it anew" if force else f"`{command}` makes it again"
+
+
+def _lost(lake: Lake, vintage: Vintage, state: State, changed: tuple[str, ...]) -> str:
+    """Why a vintage whose files do not stand is left so, and the way out."""
     return (
-        f"{gone}: gone, though the vintage was never removed; make it again from the same facts and version with "
-        f"`almanac backfill --home {lake.home} --from {vintage.as_of} --to {vintage.as_of}`"
+        f"{_harm(lake, vintage, state)}; and made again they would not be the same: {'; '.join(changed)}. The vintage of "
+        f"{vintage.as_of} by {vintage.model_version} is left as it is: restore its files from a backup, or "
+        f"{_make_again(lake, vintage, force=True)} from what is known of that night now"
     )
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
 
 
 def _difference(lake: Lake, table: str, stored: Path, made: Path, exact: bool) -> str:

@@ -6,6 +6,7 @@ its files: a night is done when the row is there and the files are what it says.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from pipeline.ingestion.standing import attach_marks, standing
 from pipeline.lake import Lake
 from pipeline.settings import Settings
 from pipeline.tables import TABLES
@@ -88,6 +90,32 @@ def vintages(lake: Lake, as_of: date | None = None) -> list[Vintage]:
 def own(found: list[Vintage]) -> Vintage | None:
     """Of one night's vintages the night's own: made last by a version that the night chose, not a person."""
     return next((vintage for vintage in reversed(found) if not vintage.is_named), None)
+
+
+def dated_back(lake: Lake, found: Sequence[Vintage]) -> dict[str, list[date]]:
+    """Files delivered after vintages were made, with the nights that count some of their lines as known; opens no ledger.
+
+    Args:
+        lake: the home's lake.
+        found: the vintages.
+    """
+    with lake.connect() as con:
+        attach_marks(lake, con, "raw_files")
+        rows = con.execute(
+            "SELECT file_hash, file_name, delivered_at FROM raw_files WHERE delivered_at > $1 ORDER BY file_name",
+            [min((one.made_at for one in found), default=None)],
+        ).fetchall()
+    # by the ledgers, not by `first_known_on`: a file delivered whole again repeats old lines, which no ledger takes
+    known: dict[str, str] = {}
+    for table in ("demand_changes", "item_sightings", "promotions") if rows else ():
+        for file in standing(lake, table):
+            known[file.part] = min(file.values[0], known.get(file.part, file.values[0]))
+    nights: dict[str, list[date]] = {}
+    for part, name, delivered_at in rows:
+        for one in found:
+            if delivered_at > one.made_at and part in known and known[part] <= one.as_of.isoformat():
+                nights.setdefault(name, []).append(one.as_of)
+    return nights
 
 
 def write_vintage(lake: Lake, vintage: Vintage) -> None:

@@ -12,8 +12,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from pipeline.as_of import known_days
-from pipeline.errors import HistoryError, SettingsError
-from pipeline.forecasting.vintages import Vintage, own, vintages
+from pipeline.errors import HistoryError, PermanentError, SettingsError
+from pipeline.forecasting.replay import few
+from pipeline.forecasting.vintages import State, Vintage, dated_back, own, vintages
 from pipeline.lake import Lake
 from pipeline.orchestration.runs import Runs, preflight, refuse_impossible_nights
 from pipeline.settings import SETTINGS_FILE, SeasonSettings, Settings
@@ -33,12 +34,14 @@ class Backfilled:
         made: nights forecast now.
         kept: nights that stood already.
         skipped: nights that are not possible, with the reason.
+        refused: nights whose files are gone or altered, and cannot be made again as they were.
         seconds: duration.
     """
 
     made: tuple[date, ...] = ()
     kept: tuple[date, ...] = ()
     skipped: dict[date, str] = field(default_factory=dict)
+    refused: tuple[date, ...] = ()
     seconds: float = 0.0
 
 
@@ -69,10 +72,11 @@ def season(settings: Settings, name: str) -> SeasonSettings:
     if name in settings.seasons:
         return settings.seasons[name]
     close = difflib.get_close_matches(name, settings.seasons, n=1)
-    known = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(settings.seasons) or 'none'}"
+    if close:
+        raise SettingsError(f"{SETTINGS_FILE}: no season {name!r} in `seasons`; did you mean {close[0]!r}?")
     raise SettingsError(
-        f"{SETTINGS_FILE}: no season {name!r} in `seasons`; {known}. Add a line such as "
-        f"`{name}: 2010-09-01 to 2010-12-24`, or give --from and --to"
+        f"{SETTINGS_FILE}: no season {name!r} in `seasons`, which has {', '.join(settings.seasons) or 'none'}; add under "
+        f"`seasons:` a line such as `{name}: 2010-09-01 to 2010-12-24`, or give --from and --to"
     )
 
 
@@ -106,20 +110,34 @@ def backfill(home: Path, nights: Sequence[date], *, force: bool = False, tell: T
             + "; ".join(dict.fromkeys(skipped.values()))
         )
     made: list[date] = []
+    refused: list[date] = []
+    kept: list[Vintage] = []
     with Runs(home) as runs:
         for night in wanted:
             with home_lock(home, wait_seconds=_WAIT_SECONDS):
-                if not force and _stands(lake, night, tell):
+                before = own(vintages(lake, night))
+                state = before.state(lake) if before else None
+                if before and not force and state in {"stands", "removed"}:
+                    kept.append(before)
                     continue
                 started = time.monotonic()
-                runs.execute("backfill", night, force=force)
+                try:
+                    runs.execute("backfill", night, force=force)
+                except PermanentError as error:
+                    if force or state is None:
+                        raise
+                    refused.append(night)
+                    tell(f"{night}  {error}")
+                    continue
                 made.append(night)
-                vintage = own(vintages(lake, night))
-                tell(f"{night}  {_described(vintage)}, {time.monotonic() - started:.1f} s")
+                tell(
+                    f"{night}  {_described(own(vintages(lake, night)), before, state)}, {time.monotonic() - started:.1f} s"
+                )
+        _tell_of_kept(lake, kept, tell)
         with home_lock(home, wait_seconds=_WAIT_SECONDS):
             runs.execute("publish", wanted[-1])
-    kept = tuple(night for night in wanted if night not in made)
-    return Backfilled(tuple(made), kept, skipped, time.monotonic() - began)
+    stood = tuple(one.as_of for one in kept)
+    return Backfilled(tuple(made), stood, skipped, tuple(refused), time.monotonic() - began)
 
 
 def _impossible(lake: Lake, settings: Settings, nights: Sequence[date]) -> dict[date, str]:
@@ -138,22 +156,28 @@ def _impossible(lake: Lake, settings: Settings, nights: Sequence[date]) -> dict[
     return found
 
 
-def _stands(lake: Lake, night: date, tell: Tell) -> bool:
-    """Whether a night's vintage stands as it was made; says so where it does not for a reason that a person should know."""
-    vintage = own(vintages(lake, night))
-    if vintage is None:
-        return False
-    state = vintage.state(lake)
-    if state == "removed":
-        tell(f"{night}  removed by retention on {vintage.removed_on}; --force makes it again")
-    elif state == "missing":
-        tell(f"{night}  files of its forecasts are gone; made again from the same facts and version")
-    elif state == "altered":
-        tell(f"{night}  files of its forecasts are not what was written; made again from the same facts and version")
-    return state in {"stands", "removed"}
+def _tell_of_kept(lake: Lake, kept: Sequence[Vintage], tell: Tell) -> None:
+    """Say what a person should know of nights that were kept."""
+    for one in kept:
+        if one.removed_on:
+            tell(f"{one.as_of}  removed by retention on {one.removed_on}; --force makes it again")
+    late = dated_back(lake, [one for one in kept if not one.removed_on])
+    nights = sorted({night for found in late.values() for night in found})
+    if nights:
+        tell(
+            f"{few(list(late))}, delivered since, dates lines back to {len(nights)} of the nights that stand ({nights[0]} to "
+            f"{nights[-1]}); they stay as they were made, --force makes them anew"
+        )
 
 
-def _described(vintage: Vintage | None) -> str:
+def _described(vintage: Vintage | None, before: Vintage | None, state: State | None) -> str:
+    """What was made of a night, and in place of what."""
     if vintage is None:
         return "no forecast"
-    return f"{vintage.series:,} series by {vintage.model_version} (trained as of {vintage.trained_as_of})"
+    told = f"{vintage.series:,} series by {vintage.model_version} (trained as of {vintage.trained_as_of})"
+    if before is None or state not in {"missing", "altered"}:
+        return told
+    harm = "gone" if state == "missing" else "not what was written"
+    same = vintage.model_version == before.model_version and vintage.hashes == before.hashes
+    outcome = "the same bytes" if same else f"NOT the same bytes as before, which {before.model_version} had made"
+    return f"{told}; its files were {harm}: made again, {outcome}"

@@ -1,4 +1,4 @@
--- Pooled scores of the newest backtest up to a night, the best first.
+-- Pooled scores of the backtest of a night, the best first.
 -- grain: model; parameters: as_of; reads backtest_scores
 SELECT
     model,
@@ -16,6 +16,6 @@ FROM backtest_scores
 WHERE
     origin = 'all'
     AND slice = 'all'
-    AND as_of = (SELECT max(as_of) FROM backtest_scores WHERE as_of <= $as_of::DATE)
+    AND as_of = $as_of::DATE
 GROUP BY model
 ORDER BY wql NULLS LAST, model;

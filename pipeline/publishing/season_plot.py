@@ -52,7 +52,7 @@ def write_season_plot(home: Path, name: str, season: SeasonSettings) -> Path:
         said = season_said(con, season)
     finally:
         con.close()
-    file = home / "report" / "seasons" / f"{quote(name, safe=' ')}.png"
+    file = home / "report" / "seasons" / f"{quote(name.replace(' ', '_'))}.png"
     with Lake(home).scratch() as scratch:
         new = scratch / "season.png"
         _draw(said, name, season).savefig(new, format="png", metadata={"Software": None})
@@ -99,7 +99,6 @@ def _draw(said: SeasonSaid, name: str, season: SeasonSettings) -> Any:
         days, units = zip(*said.came, strict=True)
         above.plot(days, units, color=_INK, linewidth=2.2, label="came")
     above.set_title(f"{name}: units of the whole shop by week (from Monday), mean and 80 % interval", loc="left")
-    above.legend(frameon=False, fontsize=8, loc="upper left")
 
     for whole, marker in ((True, "o"), (False, "^")):
         points = [point for point in said.peak if point[4] is whole]
@@ -112,9 +111,10 @@ def _draw(said: SeasonSaid, name: str, season: SeasonSettings) -> Any:
         below.axhline(said.peak_came, color=_INK, linewidth=1.6, label="came")
     first = season.last - timedelta(days=PEAK_DAYS - 1)
     below.set_title(f"the {PEAK_DAYS} days from {first} to {season.last}, as each night saw them", loc="left")
-    below.legend(frameon=False, fontsize=8, loc="lower right")
     below.set_xlabel("night")
-    for axes in (above, below):
+    for axes, corner in ((above, "upper left"), (below, "lower right")):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8, loc=corner)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.02)
         axes.spines[["top", "right", "left"]].set_visible(False)

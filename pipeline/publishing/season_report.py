@@ -20,6 +20,7 @@ from pipeline.lake import Lake, replace_file
 from pipeline.publishing.fan_plot import Fan, inline_png
 from pipeline.publishing.publish import published_file
 from pipeline.publishing.query import connect
+from pipeline.publishing.summary import backtest_of
 from pipeline.publishing.text_table import shown
 from pipeline.settings import Settings
 
@@ -90,9 +91,7 @@ def _page(con: duckdb.DuckDBPyConnection, home: Path, settings: Settings) -> tup
         f"location LIMIT {_CARDS + _ROWS}",
         [first_day, last_day],
     ).fetchall()
-    scores = con.execute(_sql("scores"), {"as_of": night})
-    score_columns = [str(column[0]) for column in scores.description or []]
-    score_rows = scores.fetchall()
+    scores, scored = backtest_of(con, night)
     fans = _fans(con, night, rising[:_CARDS])
     page = Template((_HERE / "season_report.html").read_text(encoding="utf-8")).substitute(
         shop=escape(settings.shop.name),
@@ -100,7 +99,7 @@ def _page(con: duckdb.DuckDBPyConnection, home: Path, settings: Settings) -> tup
         first_day=first_day,
         last_day=last_day,
         model_version=escape(version),
-        tiles=_tiles(headline[0], score_rows),
+        tiles=_tiles(headline[0], scores.rows),
         shop_plot=inline_png(fans["", ""], width=10.0, height=2.8),
         cards="".join(_card(row, fans[row[0], row[1]]) for row in rising[:_CARDS])
         or '<p class="soft">No item is expected to sell more than it did.</p>',
@@ -111,7 +110,10 @@ def _page(con: duckdb.DuckDBPyConnection, home: Path, settings: Settings) -> tup
                 for row in rising[_CARDS:]
             ],
         ),
-        scores=_table(score_columns, score_rows, none="No backtest was run before this night."),
+        scores=_table(scores.columns, scores.rows, none="No backtest was run before this night."),
+        backtest=f"A backtest before the night of {scored}: models trained anew at each origin, all origins pooled."
+        if scored
+        else "",
         quality=_table(
             ["measure", "lines", "files"], con.execute(_sql("report_quality")).fetchall(), none="Nothing was counted."
         ),
@@ -145,7 +147,12 @@ def _tiles(headline: tuple[Any, ...], scores: Rows) -> str:
     if change is not None:
         tiles.append((f"{change:+.0%}", "against the pace of the last 56 days"))
     if len(scores) > 1 and scores[0][1] and scores[1][1]:
-        tiles.append((f"{scores[0][1]:.3f}", f"WQL of {scores[0][0]}, the best; {scores[1][0]} has {scores[1][1]:.3f}"))
+        tiles.append(
+            (
+                f"{scores[0][1]:.3f}",
+                f"WQL of {scores[0][0]}, the best of the backtest; {scores[1][0]} has {scores[1][1]:.3f}",
+            )
+        )
     return "".join(
         f'<div class="box"><b>{escape(number)}</b><span class="soft">{escape(what)}</span></div>'
         for number, what in tiles
@@ -170,7 +177,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, none: str =
     """An HTML table; a sentence when there is nothing to show."""
     if not rows:
         return f'<span class="soft">{escape(none)}</span>'
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    # a header stands over its column: text to the left, numbers to the right
+    kinds = [' class="text"' if any(isinstance(row[n], str) for row in rows) else "" for n in range(len(columns))]
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(columns, kinds, strict=True))
     body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

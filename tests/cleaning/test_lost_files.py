@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,34 @@ def test_a_deleted_file_is_named_and_made_again(shop: Any, at: Callable[..., dat
     assert f"lake/{table}" in warning
     assert f"{parts[place]}.parquet" in warning
     assert shop.clean().warnings == ()
+
+
+@pytest.mark.parametrize(("table", "column", "place"), [("demand_changes", "units", 0), ("order_lines", "quantity", 1)])
+def test_content_changed_by_hand_is_named_and_made_again(
+    shop: Any, at: Callable[..., datetime], table: str, column: str, place: int
+) -> None:
+    parts = deliver_three(shop, at)
+    shop.clean()
+    before = shop.ledger()
+    file = files_of(shop, table, parts[place])[0]
+    with duckdb.connect() as con:
+        con.execute(f"CREATE TABLE t AS FROM read_parquet('{file}', hive_partitioning = false)")
+        con.execute(f"UPDATE t SET {column} = {column} * 50")
+        con.execute(f"COPY t TO '{file}' (FORMAT parquet)")
+    report = shop.clean()
+
+    assert shop.ledger() == before
+    (warning,) = report.warnings
+    assert f"orders_00{place + 1}.csv: files {parts[place]}.parquet in lake/{table} are not what was written" in warning
+    assert shop.clean().warnings == ()
+
+
+def test_without_the_noted_sizes_nothing_is_cleaned_again(shop: Any, at: Callable[..., datetime]) -> None:
+    deliver_three(shop, at)
+    shop.clean()
+    shutil.rmtree(shop.lake.home / ".cache")
+    report = shop.clean()
+    assert (report.deliveries, report.warnings) == (0, ())
 
 
 def test_a_deleted_partition_and_a_deleted_table_are_made_again(shop: Any, at: Callable[..., datetime]) -> None:

@@ -88,7 +88,9 @@ class GammaForecaster:
         return {"kind": "gamma"}
 
 
-def write_demand(lake: Lake, rows: list[tuple[str, str, date, int]], *, known_on: date | None = None) -> None:
+def write_demand(
+    lake: Lake, rows: list[tuple[str, str, date, int]], *, known_on: date | None = None, part: str = ""
+) -> None:
     """A demand ledger of sales (item, location, day, units) at a price of 2, each known on its own day by default."""
     table = pa.table(
         {
@@ -104,7 +106,7 @@ def write_demand(lake: Lake, rows: list[tuple[str, str, date, int]], *, known_on
     )
     with lake.connect() as con:
         con.register("sales", table)
-        lake.write_partitions(con, "demand_changes", "SELECT * FROM sales", part=uuid4().hex)
+        lake.write_partitions(con, "demand_changes", "SELECT * FROM sales", part=part or uuid4().hex)
 
 
 def some_settings(**shop: Any) -> Settings:

@@ -1,18 +1,20 @@
 """Vintages: kept as they were made, replayed to the same bytes, and honest about what no longer comes out the same."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pipeline.errors import HistoryError
 from pipeline.forecasting import nightly
 from pipeline.forecasting.replay import THREADS, TOLERANCE, NightForecast, forecast_night, replay
-from pipeline.forecasting.vintages import own, vintages
+from pipeline.forecasting.vintages import dated_back, own, vintages
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Forecast
 from pipeline.settings import ForecastSettings
@@ -100,16 +102,92 @@ def test_facts_that_are_dated_back_are_told_and_change_nothing(lake: Lake) -> No
     write_demand(lake, [("a", "", AS_OF - timedelta(days=3), 50)])
     night = make(lake)
     assert night.vintage == first
-    assert "facts known on the night" in night.changed[0]
+    assert "facts known on the night" in night.told[0]
     assert stored(lake) == bytes_before
     told = replay(lake, SETTINGS, first, GammaForecaster()).told
-    assert any("data_snapshot" in line or "facts known" in line for line in told)
+    assert any("changed or removed by hand" in line for line in told)
+
+
+def deliver(lake: Lake, file_hash: str, *, delivered_at: datetime, known_on: date) -> None:
+    """The mark of a delivered file."""
+    none = [None]
+    file = {"source": ["s"], "content": ["orders"], "file_name": [f"{file_hash}.csv"], "bytes": [1], "lines": [1]}
+    file |= {
+        "first_ordered_at": none,
+        "last_ordered_at": none,
+        "first_known_on": [known_on],
+        "last_known_on": [known_on],
+    }
+    with lake.connect() as con:
+        lake.write(con, "raw_files", {"file_hash": file_hash}, pa.table(file | {"delivered_at": [delivered_at]}))
+
+
+def test_a_late_delivery_is_blamed_by_name_and_no_other(lake: Lake) -> None:
+    vintage = make(lake).vintage
+    day = AS_OF - timedelta(days=3)
+    write_demand(lake, [("a", "", day, 50)], part="late")
+    for name, hours in (("late", 1), ("early", -1), ("only-repeats", 1)):
+        deliver(lake, name, delivered_at=vintage.made_at + timedelta(hours=hours), known_on=day)
+    assert dated_back(lake, [vintage]) == {"late.csv": [AS_OF]}
+    (told,) = make(lake).told
+    assert "late.csv came later and dates lines back" in told
+    assert "by hand" not in told
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+def altered(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"x")
+
+
+@pytest.mark.parametrize("harm", [gone, altered])
+def test_a_harmed_vintage_is_made_again_where_nothing_changed_and_left_where_facts_did(
+    lake: Lake, harm: Callable[[Path], None]
+) -> None:
+    vintage = make(lake).vintage
+    bytes_before = stored(lake)
+    file = vintage.files(lake)["forecasts"]
+    harm(file)
+    night = make(lake)
+    assert (night.told, stored(lake)) == ((), bytes_before)
+    harm(file)
+    write_demand(lake, [("a", "", AS_OF - timedelta(days=3), 50)])
+    with pytest.raises(HistoryError, match=r"would not be the same.*--force` makes it anew"):
+        make(lake)
+    assert vintages(lake) == [night.vintage]
+    forced = make(lake, force=True).vintage
+    assert forced.state(lake) == "stands"
+    assert forced.data_snapshot != vintage.data_snapshot
+
+
+def test_a_harmed_vintage_that_comes_out_otherwise_says_so(lake: Lake) -> None:
+    make(lake).vintage.files(lake)["forecasts"].unlink()
+    assert "NOT those of before" in make(lake, shifted(0.5)).told[0]
+
+
+def test_a_damaged_file_is_named_by_verify_with_the_command_that_mends_it(lake: Lake) -> None:
+    vintage = make(lake, version="gamma/9", is_named=True).vintage
+    file = vintage.files(lake)["forecasts"]
+    altered(file)
+    told = " ".join(replay(lake, SETTINGS, vintage, GammaForecaster()).told)
+    assert str(file) in told
+    assert f"almanac run --home {lake.home} --as-of {AS_OF} --model-version gamma/9`" in told
+
+
+def test_a_damaged_ledger_file_is_named_by_verify(lake: Lake) -> None:
+    vintage = make(lake).vintage
+    file = next(lake.folder("demand_changes").rglob("*.parquet"))
+    altered(file)
+    told = replay(lake, SETTINGS, vintage, GammaForecaster()).told[0]
+    assert told.startswith(f"{file}: is damaged")
 
 
 def test_other_settings_are_told(lake: Lake) -> None:
     make(lake)
     fewer = SETTINGS.model_copy(update={"forecast": ForecastSettings(horizon_days=28)})
-    assert "settings" in make(lake, settings=fewer).changed[0]
+    assert "settings" in make(lake, settings=fewer).told[0]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +214,7 @@ def test_a_file_that_was_changed_by_hand_is_found(lake: Lake) -> None:
     result = replay(lake, SETTINGS, vintage, GammaForecaster())
     assert not result.same
     assert result.told[0].startswith("forecasts: 1 rows differ, a mean by up to 1")
+    assert "almanac backfill" in result.told[1]
     assert make(lake).report is not None
     assert vintages(lake)[0].state(lake) == "stands"
 

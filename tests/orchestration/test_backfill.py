@@ -173,23 +173,92 @@ def test_a_night_can_be_replayed_by_a_named_version_which_never_passes_for_its_o
     assert "almanac-other/9" in capfd.readouterr().err
 
 
-def test_a_late_file_that_dates_itself_back_does_not_change_what_a_night_said(
-    copy: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = stored(copy)
-    some = next(path for path in sorted((copy / "orders").glob("orders_2022-08*.csv")))
+def deliver_late(home: Path) -> Path:
+    """A file with lines of August that nobody has delivered yet."""
+    some = next(path for path in sorted((home / "orders").glob("orders_2022-08*.csv")))
     head, *lines = some.read_text(encoding="utf-8").splitlines()
     place = head.split(",").index("order_no") if "order_no" in head.split(",") else 0
     more = [
         ",".join("LATE" + cell if i == place else cell for i, cell in enumerate(line.split(",")))
         for line in lines[:200]
     ]
-    (copy / "orders" / "orders_late.csv").write_text("\n".join([head, *more]) + "\n", encoding="utf-8")
+    late = home / "orders" / "orders_late.csv"
+    late.write_text("\n".join([head, *more]) + "\n", encoding="utf-8")
+    return late
+
+
+def test_a_late_file_that_dates_itself_back_does_not_change_what_a_night_said(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = stored(copy)
+    deliver_late(copy)
     assert backfill(copy) == 0
     assert stored(copy) == before
-    capfd.readouterr()
+    told = capfd.readouterr().out
+    assert (
+        f"orders_late.csv, delivered since, dates lines back to 5 of the nights that stand ({FIRST} to {LAST})" in told
+    )
+    assert main(["run", "--home", str(copy), "--as-of", str(LAST)]) == 0
+    told = capfd.readouterr().err
+    assert "orders_late.csv came later" in told
+    assert "the vintage stays as it was made, --force makes it anew" in told
+    assert stored(copy) == before
     assert main(["verify", "--home", str(copy), "--as-of", str(LAST)]) == EXIT_PERMANENT
-    assert "the facts known on the night" in capfd.readouterr().out
+    assert "orders_late.csv came later" in capfd.readouterr().out
+
+
+def test_a_lost_night_whose_facts_have_changed_is_left_and_the_others_are_made(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lost, intact = (FIRST + timedelta(days) for days in (7, 14))
+    vintage = vintages(Lake(copy), lost)[0]
+    for night in (vintage, vintages(Lake(copy), LAST)[0]):
+        night.files(Lake(copy))["forecasts"].unlink()
+    before = stored(copy)
+    deliver_late(copy)
+    assert backfill(copy, last=LAST + timedelta(7)) == EXIT_PERMANENT
+    told = capfd.readouterr().out
+    assert "1 nights made" in told
+    assert "2 left as they are" in told
+    assert f"backfill --home {copy} --from {lost} --to {lost} --force` makes it anew" in told
+    assert vintages(Lake(copy), lost) == [vintage]
+    assert {name: stored(copy)[name] for name in before} == before
+    assert backfill(copy, "--force", first=lost, last=lost) == 0
+    assert vintages(Lake(copy), lost)[0].state(Lake(copy)) == "stands"
+    assert vintages(Lake(copy), intact)[0].state(Lake(copy)) == "stands"
+
+
+def test_a_damaged_ledger_file_is_named_and_made_again(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = stored(copy)
+    file = next(path for path in sorted(Lake(copy).folder("demand_changes").rglob("*.parquet")))
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"x")
+    sizes = copy / ".cache" / "ledger_sizes.json"
+    noted = sizes.read_bytes()
+    sizes.unlink()
+    for command in (["verify"], ["backfill", "--from", str(FIRST), "--to", str(FIRST), "--force"]):
+        assert main([*command, "--home", str(copy)]) == EXIT_PERMANENT
+        message = capfd.readouterr()
+        assert f"{file}: is damaged" in message.out + message.err
+        assert "Traceback" not in message.err
+    sizes.write_bytes(noted)
+    assert backfill(copy, last=FIRST) == 0
+    assert "lake/demand_changes are not what was written; it is cleaned again" in capfd.readouterr().err
+    assert file.read_bytes() == whole
+    file.write_bytes(whole + b"x")
+    sizes.unlink()
+    file.unlink()
+    assert backfill(copy, "--force", last=FIRST) == 0
+    assert file.read_bytes() == whole
+    assert stored(copy) == before
+
+
+def test_one_night_is_drawn_without_a_warning_in_a_file_whose_name_has_no_space(
+    copy: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    assert backfill(copy, last=FIRST) == 0
+    assert not [warning for warning in recwarn if "legend" in str(warning.message)]
+    assert f"report/seasons/{FIRST}_to_{FIRST}.png" in capfd.readouterr().out
 
 
 def test_a_corrected_delivery_changes_the_truth_from_the_night_it_became_known_and_no_vintage(copy: Path) -> None:
@@ -235,12 +304,13 @@ def test_a_corrected_delivery_changes_the_truth_from_the_night_it_became_known_a
         (["--from", "2024-06-01", "--to", "2024-07-01"], "orders end on"),
         (["--from", "2099-01-01", "--to", "2099-02-01"], "not over"),
         (["--from", "1999-01-01", "--to", "1999-02-01"], "nights begin with"),
-        (["--season", "autumn-2023"], "did you mean 'autumn-2022'"),
+        (["--season", "autumn-2023"], "did you mean 'autumn-2022'?\n"),
+        (["--season", "xyz"], "which has autumn-2022; add under `seasons:` a line such as `xyz: 2010-09-01 to"),
         (["--season", "autumn-2022", "--from", "2022-09-04"], "leave out --from"),
         (["--from", "2022-09-04"], "--to"),
         (["--from", "2022-09-04", "--to", "2022-09-11", "--every", "week"], "write 1d, 7d or 4w"),
     ],
-    ids=["backwards", "before the orders", "after the orders", "future", "too long ago", "unknown season",
+    ids=["backwards", "before the orders", "after the orders", "future", "too long ago", "typo in a season", "unknown season",
          "season and dates", "half a range", "no step"],
 )  # fmt: skip
 def test_impossible_ranges_are_named_and_change_nothing(

@@ -190,9 +190,14 @@ def test_no_customer_id_enters_the_home_and_no_secret_the_store(night_home: Path
             "sources: [{mapping: generated-shop}]\nforecast: {horizon_days: 0}\n",
             "horizon_days",
         ),
+        (
+            "shop: {name: s, country: CN, timezone: Asia/Shanghai, currency: CNY}\n"
+            "sources: [{mapping: generated-shop}]\nseasons: {spring: {from: 2023-03-01, to: 2023-05-01}}\n",
+            "seasons.spring: Value error, write a season as one text, '2010-09-01 to 2010-12-24', or with the keys first",
+        ),
         ("shop: [", "not valid YAML"),
     ],
-    ids=["typo", "unknown zone", "impossible value", "no YAML"],
+    ids=["typo", "unknown zone", "impossible value", "form of a season", "no YAML"],
 )
 def test_settings_with_a_mistake_are_named(
     tmp_path: Path, text: str, told: str, capfd: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -74,10 +75,11 @@ def happen(lake: Lake, before: date, night: date, what: str, item_id: str, days:
             backtest(lake, night)
 
 
-def deliver(lake: Lake, file_hash: str, first_known_on: date) -> None:
+def deliver(lake: Lake, file_hash: str, first_known_on: date, *, delivered_at: datetime | None = None) -> None:
     """A delivery with a bad line; of some the night knows nothing yet."""
-    file = {name: [None] for name in ("first_ordered_at", "last_ordered_at", "delivered_at")}
-    file |= {"source": ["s"], "content": ["orders"], "file_name": ["a"], "bytes": [1], "lines": [1]}
+    file: dict[str, list[Any]] = {name: [None] for name in ("first_ordered_at", "last_ordered_at")}
+    file |= {"delivered_at": [delivered_at]}
+    file |= {"source": ["s"], "content": ["orders"], "file_name": [f"{file_hash}.csv"], "bytes": [1], "lines": [1]}
     file |= {"first_known_on": [first_known_on], "last_known_on": [first_known_on]}
     bad = {name: ["x"] for name in ("file_name", "source", "problem_column", "reason", "raw_text")} | {"line": [1]}
     quality = {"file_name": ["a"], "source": ["s"], "measure": ["lines"], "value": [1]}

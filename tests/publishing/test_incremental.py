@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.as_of import as_of_view
 from pipeline.enrichment.calendar import build_calendar
+from pipeline.errors import DamagedFileError
 from pipeline.forecasting.vintages import vintages, write_vintage
 from pipeline.lake import Lake
 from pipeline.publishing import plan
@@ -268,7 +269,7 @@ def test_only_what_changed_is_read(lake):
     assert report.why_full == ""
     assert report.nights == 3
     assert report.rows["raw_files"] == 3
-    with pytest.raises(duckdb.Error):
+    with pytest.raises(DamagedFileError):
         publish(lake, shop_settings(), night, full=True)
 
 

@@ -1,6 +1,8 @@
 import json
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import PublishError, QueryError
@@ -9,14 +11,18 @@ from pipeline.publishing.publish import publish, published_file
 from pipeline.publishing.query import print_query, query
 from pipeline.publishing.summary import print_night, print_scores
 from pipeline.publishing.text_table import text_table
+from tests.conftest import write_settings
 from tests.forecasting.fakes import some_settings
-from tests.publishing.shop import NIGHT, write_shop
+from tests.publishing.happenings import deliver
+from tests.publishing.shop import NIGHT, NIGHTS, write_shop, write_vintage_of
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake = write_shop(Lake(tmp_path_factory.mktemp("query")))
+    write_vintage_of(lake, NIGHTS[0], version="lstm/7", is_named=True, times=10)
     publish(lake, some_settings(), NIGHT)
+    write_settings(lake.home)
     return lake.home
 
 
@@ -76,6 +82,52 @@ def test_the_night_ends_with_forecasts_scores_and_where_to_look(home, capsys):
     command = next(line for line in lines if "almanac sql" in line)
     assert query(home, command.split('"')[1]).rows
     assert str(published_file(home)) in out
+
+
+def expected(out: str) -> float:
+    """Units of the garden hose over the season, as printed."""
+    (line,) = (line for line in out.splitlines() if "garden hose" in line)
+    return float(line.split()[-3].replace(",", ""))
+
+
+def test_an_older_night_shows_its_own_forecasts_or_those_of_the_version_asked_for(home, capsys):
+    print_night(home, NIGHTS[0])
+    own = capsys.readouterr().out
+    assert f"night of {NIGHTS[0]} by lstm/1" in own
+    print_night(home, NIGHTS[0], "lstm/7")
+    named = capsys.readouterr().out
+    assert f"night of {NIGHTS[0]} by lstm/7" in named
+    assert expected(named) == 10 * expected(own)
+    command = next(line for line in named.splitlines() if "almanac sql" in line)
+    found = query(home, command.split('"')[1])
+    assert {row[found.columns.index("model_version")] for row in found.rows} == {"lstm/7"}
+
+
+def test_a_night_that_is_not_published_says_where_it_is(home, capsys):
+    print_night(home, NIGHTS[0] - timedelta(days=7))
+    assert "publishing.max_forecast_rows" in capsys.readouterr().out
+
+
+def test_the_backtest_says_which_night_it_is_of_and_claims_no_network(home, capsys):
+    print_night(home, NIGHT + timedelta(days=3))
+    out = capsys.readouterr().out
+    assert f"Backtest before the night of {NIGHT}" in out
+    assert "which made these forecasts" not in out
+
+
+def test_corrections_that_a_night_cannot_know_are_told(tmp_path, capsys):
+    lake = write_shop(Lake(tmp_path))
+    publish(lake, some_settings(), NIGHT)
+    write_settings(tmp_path)
+    deliver(lake, "late", NIGHT, delivered_at=datetime(2026, 11, 21, 20))
+    quality = {"file_name": ["late.csv"] * 2, "source": ["s"] * 2, "measure": ["lines", "corrected"], "value": [60, 42]}
+    with lake.connect() as con:
+        lake.write(con, "data_quality", {"file_hash": "late"}, pa.table(quality))
+    print_night(tmp_path, NIGHT)
+    # the shop is in Shanghai
+    assert "42 corrected lines of late.csv are known from 2026-11-22, after this night." in capsys.readouterr().out
+    print_night(tmp_path, date(2026, 11, 22))
+    assert "corrected lines" not in capsys.readouterr().out
 
 
 def test_scores_print_without_a_published_file(tmp_path, capsys):

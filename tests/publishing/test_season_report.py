@@ -28,6 +28,9 @@ def test_the_page_shows_rising_items_scores_and_is_self_contained_and_small(lake
     assert "$" not in re.sub(r"base64,[^\"]+", "", page)
     assert report.bytes < 1_000_000
     assert "auto_ets" in page
+    assert f"A backtest before the night of {NIGHT}" in page
+    assert '<th class="text">model</th>' in page
+    assert "<th>wql</th>" in page
     assert "278 → 1,092 units" in page
 
 
