@@ -11,6 +11,11 @@ from pipeline.as_of import as_of_view
 from pipeline.backtesting.challenge import challenge
 from pipeline.errors import ModelError
 from pipeline.models.base import Compute, Fitted
+from pipeline.models.ensemble import members_of
+from pipeline.models.networks.architectures import ARCHITECTURES
+from pipeline.models.networks.encoder import Encoder
+from pipeline.models.networks.forecaster import FittedNetwork
+from pipeline.settings import Settings
 from pipeline.training.cadence import UPDATE, Decision, Trained, decide, network_of, recorded_trainings, settings_hash
 from pipeline.training.drift import Measure, describe, drift_since, measure_drift, write_drift
 from pipeline.training.gate import gate, served_out
@@ -111,7 +116,7 @@ def _train(
     """Train, judge, register and write down; what of it is shown, and at how many past origins it was tried."""
     settings, home = work.settings, work.lake.home
     checkpoints = home / "training" / as_of.isoformat()
-    forecaster = make_forecaster(settings)
+    forecaster = make_forecaster(settings, home, _encoders(store, settings, as_of))
     since = as_of - timedelta(days=MAX_DAYS - 1)
     with as_of_view(work.lake, as_of, by_location=settings.shop.by_location, since=since) as view:
         # refused before MLflow hears of a run: too little history, nothing sold
@@ -129,6 +134,9 @@ def _train(
         run.log_recipe(recipe.to_json())
         fitted = forecaster.fit(panel, folder=checkpoints, compute=picked, progress=work.progress, start=start)
         run.log_fitted(fitted)
+        for member in members_of(fitted).values():
+            if isinstance(member, FittedNetwork) and member.encoder is not None:
+                store.register_encoder(run, member.encoder)
         verdict = (
             served_out(gone)
             if gone
@@ -177,6 +185,15 @@ def _train(
         "curves": markdown_table(curves),
         "mlflow_run": version.run_id,
     }, len(verdict.origins)
+
+
+def _encoders(store: Tracking, settings: Settings, as_of: date) -> dict[str, Encoder]:
+    """Stored encoders that tonight's new networks start from, by architecture."""
+    oldest = as_of - timedelta(days=settings.training.pretrain_every_days)
+    # of earlier nights: a run that was killed may have stored tonight's, and its repeat must end in the same bytes
+    newest = as_of - timedelta(days=1)
+    found = {kind: store.encoder(kind, not_after=newest, not_before=oldest) for kind in ARCHITECTURES}
+    return {kind: encoder for kind, encoder in found.items() if encoder is not None}
 
 
 def _load(store: Tracking, champion: ModelVersion | None, picked: Compute) -> tuple[Fitted | None, ModelError | None]:

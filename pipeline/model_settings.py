@@ -38,6 +38,9 @@ class TrainingSettings(Closed):
     hidden: int = Field(default=64, ge=4, description="Width of encoder and decoder.")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout of networks.")
     pretrain_steps: int = Field(default=200, ge=0, description="Self-supervised steps (next-k-day mean); 0: none.")
+    pretrain_every_days: int = Field(
+        default=182, ge=0, description="New networks start from the stored encoder until its pretraining is this old."
+    )
     max_steps: int = Field(default=1500, ge=1, description="Most fine-tuning steps of one training.")
     max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of one training, pretraining included.")
     batch_size: int = Field(default=256, ge=1, description="Series windows per step.")

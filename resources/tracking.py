@@ -20,9 +20,11 @@ import dagster as dg
 
 from pipeline.errors import ModelError
 from pipeline.models.base import Compute, Fitted
+from pipeline.models.networks.encoder import Encoder
 from pipeline.models.panel import Panel
 from pipeline.settings import Settings
 from resources.champions import Enthroned, before, champion_of, promotions, refuse_later, roll_backs
+from resources.encoders import newest_encoder, register_encoder
 from resources.mlflow_store import MlflowStore
 from resources.model_version import ModelVersion, model_name
 from resources.served_version import save_served_version
@@ -167,6 +169,18 @@ class Tracking:
             version = self._version(made)
         self.settle(version)
         return version
+
+    def register_encoder(self, run: TrainingRun, encoder: Encoder) -> str:
+        """Store an encoder that a training pretrained, as a version of its own; its name."""
+        with self.store.errors():
+            return register_encoder(self.client, self.name, run, encoder, self.store.artifacts)
+
+    def encoder(self, kind: str, *, not_after: date, not_before: date) -> Encoder | None:
+        """The newest encoder of an architecture pretrained between two nights; None without one."""
+        with self.store.errors():
+            return newest_encoder(
+                self.client, self.name, kind, not_after=not_after, not_before=not_before, artifacts=self.store.artifacts
+            )
 
     def settle(self, version: ModelVersion) -> None:
         """What follows from a registered version: its run has ended well and names it, and a promoted one has the alias.

@@ -2,14 +2,19 @@
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError, SettingsError
 from pipeline.models.base import Compute, Fitted, Forecaster
 from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.models.networks.encoder import Encoder
 
 MODEL = "ensemble"
 """The forecaster that nights train, and that backtests set beside the baselines."""
@@ -61,6 +66,20 @@ def _network(name: str, settings: Settings, home: Path | None) -> Forecaster:  #
     from pipeline.models.networks.forecaster import NetworkForecaster
 
     return NetworkForecaster(settings.training, name)
+
+
+def start_from(forecaster: Forecaster, encoders: "Mapping[str, Encoder]") -> Forecaster:
+    """The same forecaster, its networks starting from pretrained encoders, by architecture."""
+    from pipeline.models.ensemble import Ensemble
+    from pipeline.models.networks.forecaster import NetworkForecaster
+
+    if isinstance(forecaster, Ensemble):
+        return replace(
+            forecaster, members={name: start_from(one, encoders) for name, one in forecaster.members.items()}
+        )
+    if isinstance(forecaster, NetworkForecaster):
+        return replace(forecaster, encoder=encoders.get(forecaster.name))
+    return forecaster
 
 
 def _text_regression(settings: Settings, home: Path | None) -> Forecaster:

@@ -23,7 +23,7 @@ from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.models.registry import MODEL
 from pipeline.settings import Settings
 
-_CADENCE = {"retrain_every_days", "update_every_days", "update_steps", "replay_share"}
+_CADENCE = {"retrain_every_days", "update_every_days", "update_steps", "replay_share", "pretrain_every_days"}
 """Training settings that say when to train and how to go on; they do not shape a new model."""
 _MACHINE = {"processes", "accumulate", "gradient_checkpointing"}
 """Fine-tuning settings that say how a machine computes the same weights."""

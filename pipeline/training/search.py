@@ -219,14 +219,12 @@ def search(question: Question, *, minutes: float, trials: int | None = None) -> 
 
 
 def _take_up(study: "optuna.Study", question: Question) -> None:
-    """Begin with today's settings; put the trial of a killed search back in the queue."""
+    """Begin with today's settings; a trial that was killed is proposed again, and finds its trainings where it left them."""
     from optuna.trial import TrialState
 
     for left in study.get_trials(states=(TrialState.RUNNING,)):
+        # TPE knows nothing of it then, and proposes from the same trials and the same seed what it proposed before
         study.tell(left.number, state=TrialState.FAIL)
-        # one that was killed before it was asked for has no values to go on with
-        if set(left.params) == set(question.space) and TODAY not in left.user_attrs:
-            study.enqueue_trial(left.params)
     queued = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     if not has_today(study) and not any(TODAY in one.user_attrs for one in queued):
         study.enqueue_trial(values_of(question.settings.training), user_attrs={TODAY: True})

@@ -1,14 +1,19 @@
 """One training of the night's model: the panel it reads, the forecaster, and the refusal of too short a history."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.as_of import AsOfView
 from pipeline.models.base import Forecaster
 from pipeline.models.networks.forecaster import require_history
 from pipeline.models.panel import Panel
-from pipeline.models.registry import MODEL, make
+from pipeline.models.registry import MODEL, make, start_from
 from pipeline.settings import Settings
 from pipeline.training.panel import build_panel
+
+if TYPE_CHECKING:
+    from pipeline.models.networks.encoder import Encoder
 
 
 def build_training_panel(view: AsOfView, settings: Settings, *, home: Path | None = None) -> Panel:
@@ -27,6 +32,14 @@ def build_training_panel(view: AsOfView, settings: Settings, *, home: Path | Non
     return panel
 
 
-def make_forecaster(settings: Settings) -> Forecaster:
-    """The forecaster that the night trains."""
-    return make(MODEL, settings)
+def make_forecaster(
+    settings: Settings, home: Path | None = None, encoders: "Mapping[str, Encoder] | None" = None
+) -> Forecaster:
+    """The forecaster that the night trains.
+
+    Args:
+        settings: the home's settings.
+        home: folder that a relative language model is relative to.
+        encoders: pretrained encoders that new networks start from, by architecture.
+    """
+    return start_from(make(MODEL, settings, home), encoders or {})

@@ -37,6 +37,7 @@ class TrainingState:
         stopped: why it ended.
         curves: metric → values.
         curve_steps: step of each validation.
+        pretraining: loss at a few steps of pretraining.
         dependence: item and market share of the residuals.
     """
 
@@ -52,6 +53,7 @@ class TrainingState:
     stopped: str = ""
     curves: dict[str, list[float]] = field(default_factory=dict)
     curve_steps: list[int] = field(default_factory=list)
+    pretraining: list[float] = field(default_factory=list)
     dependence: dict[str, float] = field(default_factory=dict)
 
 

@@ -23,6 +23,7 @@ from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.settings import QUANTILES
 
 if TYPE_CHECKING:
+    from pipeline.models.networks.encoder import Encoder
     from pipeline.models.networks.network import Network
     from pipeline.models.networks.spec import FeatureSpec
 
@@ -47,10 +48,12 @@ class NetworkForecaster:
     Attributes:
         settings: steps, seconds, sizes, rates, seed.
         name: architecture, which is also its name in the registry.
+        encoder: a pretrained encoder to start a new network from, where it fits; else the training pretrains its own.
     """
 
     settings: TrainingSettings
     name: str
+    encoder: "Encoder | None" = None
 
     def fit(
         self,
@@ -73,6 +76,7 @@ class NetworkForecaster:
         import torch
 
         from pipeline.models.networks.checkpoint import fingerprint, weights_hash
+        from pipeline.models.networks.encoder import Encoder
         from pipeline.models.networks.features import Windows
         from pipeline.models.networks.network import NetworkSizes
         from pipeline.models.networks.schedule import Course, torch_threads
@@ -105,9 +109,14 @@ class NetworkForecaster:
             "format": FORMAT,
             "course": asdict(course),
         }
+        started_from = ""
         if start:
             network.load_state_dict(start.network.state_dict())
             shaping["start"] = weights_hash(start.network)
+        elif self.encoder is not None and self.encoder.fits(network):
+            self.encoder.put_into(network)
+            course = course.without_pretraining()
+            started_from = shaping["encoder"] = self.encoder.hash
         training = Training(
             network,
             windows,
@@ -132,6 +141,7 @@ class NetworkForecaster:
             "calendar_features": len(spec.calendar_names),
             "unseen_days": unseen if start else panel.history,
             "budget": state.budget,
+            "encoder": started_from or ("its own" if training.encoder else "none"),
             **{f"steps_{phase}": steps for phase, steps in state.steps.items()},
         }
         report = TrainingReport(parameters, state.curves, state.curve_steps, state.seconds, state.stopped)
@@ -142,7 +152,11 @@ class NetworkForecaster:
         fitted = FittedNetwork(self.name, network.to("cpu").eval(), spec, dependence, report, trained_on, compute)
         held_back = network_class(network.sizes)
         held_back.load_state_dict(training.best)
-        return replace(fitted, validated=replace(fitted, network=held_back.eval()))
+        encoder = None
+        if training.encoder:
+            steps = state.steps["pretrain"]
+            encoder = Encoder(self.name, panel.as_of, training.encoder, steps, losses=tuple(state.pretraining))
+        return replace(fitted, validated=replace(fitted, network=held_back.eval()), encoder=encoder)
 
     def clear(self, folder: Path) -> None:
         """Remove the checkpoint of a training whose result is stored elsewhere."""
@@ -189,6 +203,7 @@ class FittedNetwork:
     compute: Compute = field(default_factory=Compute)
     lookback_days: int = LOOKBACK_DAYS
     validated: "FittedNetwork | None" = None
+    encoder: "Encoder | None" = None
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Forecast `horizon` days after the panel's night; see `pipeline.models.base.Fitted`.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,10 @@ class Course:
             new_from=history - unseen,
             replay_share=settings.replay_share,
         )
+
+    def without_pretraining(self) -> "Course":
+        """The same for a network whose encoder is pretrained."""
+        return replace(self, steps={**self.steps, "pretrain": 0})
 
     def fresh_from(self, known_days: int) -> int:
         """Column of the first night of an update's fresh windows, with so many days known.

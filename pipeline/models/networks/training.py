@@ -24,6 +24,7 @@ from pipeline.models.base import Compute, Progress
 from pipeline.models.networks.adversarial import attentive, moved
 from pipeline.models.networks.augmentation import augmented
 from pipeline.models.networks.checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
+from pipeline.models.networks.encoder import encoder_weights
 from pipeline.models.networks.features import Batch, Windows
 from pipeline.models.networks.network import Network
 from pipeline.models.networks.pretraining import pretrain_loss
@@ -33,6 +34,8 @@ from pipeline.models.networks.validation import HeldBack
 CHECKPOINT_SECONDS = 15.0
 
 _VALIDATIONS = 8
+_PRETRAIN_NOTES = 20
+_BESIDE = ("optimizer/", "best/", "encoded/")
 _CLAMP = 20.0
 _CLAMP_ORDERS = 6.0
 _MAX_RECOVERIES = 2
@@ -80,6 +83,8 @@ class Training:
         self.state = TrainingState()
         # weights of the best validation; kept to the end, for they have not seen the days held back
         self.best: dict[str, Tensor] = {}
+        # weights of the encoder as pretraining left them, where this training pretrained
+        self.encoder: dict[str, Tensor] = {}
         self._initial = self._weights()
         self.optimizer = self._new_optimizer()
         self._samplers: dict[tuple[int, int], Sampler] = {}
@@ -117,12 +122,15 @@ class Training:
             self._write()
             return
         self.state, tensors = found
-        weights = {name: value for name, value in tensors.items() if not name.startswith(("optimizer/", "best/"))}
+        weights = {name: value for name, value in tensors.items() if not name.startswith(_BESIDE)}
         self.network.load_state_dict(weights)
         self.best = {
             name.removeprefix("best/"): value.to(self.compute.device)
             for name, value in tensors.items()
             if name.startswith("best/")
+        }
+        self.encoder = {
+            name.removeprefix("encoded/"): value for name, value in tensors.items() if name.startswith("encoded/")
         }
         if self.state.phase != "done":
             self.optimizer = self._new_optimizer()
@@ -130,6 +138,7 @@ class Training:
 
     def _write(self) -> None:
         tensors = dict(self.network.state_dict()) | {f"best/{name}": value for name, value in self.best.items()}
+        tensors |= {f"encoded/{name}": value for name, value in self.encoder.items()}
         write_checkpoint(self.folder, self.state, tensors, self.optimizer, self.mark)
 
     def _plan(self) -> None:
@@ -186,6 +195,8 @@ class Training:
             self._note(0, score, loss)
             state.score, self.best = score, untouched
         state.step += 1
+        if phase == "pretrain" and (state.step % _PRETRAIN_NOTES == 0 or state.step == state.steps[phase]):
+            state.pretraining.append(loss)
         if phase == "validate" and (state.step % self._every() == 0 or state.step == state.steps[phase]):
             self._validate(loss)
         self.progress(f"train, {phase}", state.step, state.steps[phase])
@@ -218,6 +229,8 @@ class Training:
     def _next_phase(self) -> None:
         """Go on to the next phase; the best weights of the validation are where the refit starts."""
         state = self.state
+        if state.phase == "pretrain" and state.steps["pretrain"]:
+            self.encoder = encoder_weights(self.network)
         if state.phase == "validate":
             self.best = self.best or self._weights()
             self.network.load_state_dict(self.best)

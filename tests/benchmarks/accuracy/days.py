@@ -106,15 +106,17 @@ def markdown(report: BacktestReport) -> str:
     rows = []
     for model in sorted(report.models, key=lambda name: found[name]["wql"]):
         of = found[model]
-        rows.append([
-            TITLES.get(model, model),
-            f"{of['wql']:.4f} [{of['wql_low']:.3f}, {of['wql_high']:.3f}]",
-            *(f"{scores[model]['wql']:.3f}" for scores in by_origin),
-            f"{of['wql_total']:.3f}",
-            f"{of['wape_total']:.3f}",
-            f"{100 * of['coverage_80_week']:.0f} / {100 * of['coverage_80_total']:.0f} %",
-            f"{of['bias']:+.2f}",
-            f"{of['seconds']:.0f}",
-            f"{of['peak_mb']:.0f}",
-        ])
+        rows.append(
+            [
+                TITLES.get(model, model),
+                f"{of['wql']:.4f} [{of['wql_low']:.3f}, {of['wql_high']:.3f}]",
+                *(f"{scores[model]['wql']:.3f}" for scores in by_origin),
+                f"{of['wql_total']:.3f}",
+                f"{of['wape_total']:.3f}",
+                f"{100 * of['coverage_80_week']:.0f} / {100 * of['coverage_80_total']:.0f} %",
+                f"{of['bias']:+.2f}",
+                f"{of['seconds']:.0f}",
+                f"{of['peak_mb']:.0f}",
+            ]
+        )
     return table(header, rows)

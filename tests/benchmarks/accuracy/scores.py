@@ -44,7 +44,9 @@ def pooled(report: BacktestReport, origin: str = POOLED) -> dict[str, dict[str, 
     }
 
 
-def below_the_best(report: BacktestReport, rivals: Sequence[str], *, metric: str = "wql") -> tuple[str, float, float, float]:
+def below_the_best(
+    report: BacktestReport, rivals: Sequence[str], *, metric: str = "wql"
+) -> tuple[str, float, float, float]:
     """The rival with the least loss, and by how much the model is below it with the 95 % interval.
 
     Args:
