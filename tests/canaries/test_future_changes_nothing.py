@@ -30,7 +30,7 @@ NIGHT = 79
 @settings(max_examples=3, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
-    night=st.integers(45, 100),
+    night=st.integers(72, 100),
     unseen=st.integers(1, 16),
     by_location=st.booleans(),
     futures=st.sets(st.sampled_from(list(FUTURES))),
