@@ -227,7 +227,7 @@ def test_a_damaged_model_is_named(fitted, tmp_path, damage):
 
 
 def test_the_registry_names_what_it_does_not_know(tmp_path):
-    with pytest.raises(ModelError, match=r"no forecaster 'lstn'; there are lstm"):
+    with pytest.raises(ModelError, match=r"no forecaster 'lstn'; there are ensemble, lstm"):
         registry.make("lstn", None)
     with pytest.raises(ModelError, match="no stored forecaster"):
         registry.load(tmp_path)

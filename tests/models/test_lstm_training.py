@@ -105,11 +105,11 @@ def test_stops_early_when_the_validation_no_longer_improves(panel, tmp_path, mon
 
 def test_seconds_become_steps_once_and_the_report_says_so(panel, tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 1.0)
-    fitted = NetworkForecaster(small(max_steps=400, max_seconds=12.0, pretrain_steps=100), "lstm").fit(
+    fitted = NetworkForecaster(small(max_steps=400, max_seconds=240.0, pretrain_steps=100), "lstm").fit(
         panel, folder=tmp_path, compute=CPU
     )
     steps = {phase: fitted.report.parameters[f"steps_{phase}"] for phase in ("pretrain", "validate", "refit")}
-    assert sum(steps.values()) <= 12
+    assert sum(steps.values()) <= 240
     assert min(steps.values()) >= 1
     assert fitted.report.stopped == "steps"
 
@@ -119,6 +119,26 @@ def test_stops_at_the_wall_clock(panel, tmp_path, monkeypatch):
     fitted = NetworkForecaster(small(max_steps=5000, max_seconds=0.5), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     assert fitted.report.stopped == "seconds"
     assert np.isfinite(fitted.forecast(panel, 14).mean).all()
+
+
+def test_a_budget_that_teaches_nothing_is_refused_before_it_is_spent(panel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 1.0)
+    with pytest.raises(ModelError, match=r"12 s allow \d+ of \d+ steps .* members\.lstm\.max_seconds"):
+        NetworkForecaster(small(max_steps=400, max_seconds=12.0), "lstm").fit(panel, folder=tmp_path, compute=CPU)
+
+
+def test_a_machine_that_became_busy_may_still_do_the_least_steps(panel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 0.0)
+    for allowed, patience in ((0.02, 1000.0), (0.002, 1.0)):
+        monkeypatch.setattr(training, "_PATIENCE", patience)
+        forecaster = NetworkForecaster(small(max_steps=5000, max_seconds=allowed), "lstm")
+        if patience > 1:
+            fitted = forecaster.fit(panel, folder=tmp_path / "patient", compute=CPU)
+            assert fitted.report.stopped == "seconds"
+            assert fitted.report.parameters["best_validation_wql"] < float("inf") or not fitted.report.steps
+        else:
+            with pytest.raises(ModelError, match="a budget too small"):
+                forecaster.fit(panel, folder=tmp_path / "not", compute=CPU)
 
 
 @pytest.mark.parametrize("times", [1, 2])

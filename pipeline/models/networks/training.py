@@ -40,6 +40,7 @@ _CLAMP = 20.0
 _CLAMP_ORDERS = 6.0
 _MAX_RECOVERIES = 2
 _DRAWN_LEADS = 12
+_PATIENCE = 3.0
 _LEAST_STEPS = 40
 """Steps below which a validation says that a network forecasts worse than the mean of each weekday."""
 
@@ -94,7 +95,7 @@ class Training:
         """Train to the end; the network then holds the final weights.
 
         Raises:
-            ModelError: the loss is not a number, again and again.
+            ModelError: the loss is not a number, again and again; or the seconds do not allow the least steps.
         """
         with torch_threads(self.compute.threads), torch.random.fork_rng(devices=self._cuda()):
             self._resume_or_plan()
@@ -108,7 +109,7 @@ class Training:
                 now = time.monotonic()
                 self.state.seconds = before + now - self._started
                 if self.state.phase != "done" and self.state.seconds > self.settings.max_seconds:
-                    self._out_of_time()
+                    self._late()
                 if now - written > CHECKPOINT_SECONDS or self.state.phase == "done":
                     self._write()
                     written = now
@@ -148,22 +149,30 @@ class Training:
             ModelError: the seconds do not allow the steps without which a network has learned nothing.
         """
         plan = dict(self.course.steps)
-        per_step = self._seconds_per_step()
+        needed = self._seconds_per_step() * sum(plan.values())
         allowed = 0.85 * self.settings.max_seconds
-        share = allowed / (per_step * sum(plan.values()))
-        if share < 1:
+        if needed > allowed:
+            share = allowed / needed
             plan = {phase: max(1, int(steps * share)) if steps else 0 for phase, steps in plan.items()}
             self.state.budget = "seconds"
-            least = min(_LEAST_STEPS, self.course.steps["validate"])
-            if plan["validate"] < least:
-                needed = math.ceil(self.settings.max_seconds * least / max(plan["validate"], 1))
-                raise ModelError(
-                    f"a budget too small to train the {self.network.kind}: {self.settings.max_seconds:g} s allow "
-                    f"{plan['validate']} of {self.course.steps['validate']} steps on this machine at this moment, and with "
-                    f"fewer than {least} it has learned nothing; raise members.{self.network.kind}.max_seconds in "
-                    f"almanac.yaml to {needed} or more, or leave other work off the machine"
-                )
+            if plan["validate"] < self._least:
+                raise self._too_little(plan["validate"])
         self.state.steps = plan
+
+    @property
+    def _least(self) -> int:
+        """Steps without which the network has learned nothing."""
+        return min(_LEAST_STEPS, self.course.steps["validate"])
+
+    def _too_little(self, steps: int) -> ModelError:
+        """The error of a budget that does not suffice."""
+        needed = math.ceil(self.settings.max_seconds * self._least / max(steps, 1))
+        return ModelError(
+            f"a budget too small to train the {self.network.kind}: {self.settings.max_seconds:g} s allow {steps} of "
+            f"{self.course.steps['validate']} steps on this machine at this moment, and with fewer than {self._least} it has "
+            f"learned nothing; raise members.{self.network.kind}.max_seconds (or training.max_seconds) in almanac.yaml to "
+            f"{needed} or more, or leave other work off the machine"
+        )
 
     def _seconds_per_step(self) -> float:
         """Median of a few steps on the untrained network, whose weights are then put back."""
@@ -239,6 +248,15 @@ class Training:
         state.phase, state.step = following[state.phase], 0
         if state.phase == "done" and not state.stopped:
             state.stopped = "steps"
+
+    def _late(self) -> None:
+        """Past the wall-clock a machine that became busy may still do the least steps, within some more of the time."""
+        state = self.state
+        learned = state.step if state.phase == "validate" else (self._least if state.phase == "refit" else 0)
+        if learned >= self._least:
+            self._out_of_time()
+        elif state.seconds > _PATIENCE * self.settings.max_seconds:
+            raise self._too_little(learned)
 
     def _out_of_time(self) -> None:
         """Stop at the wall-clock: keep the best weights known; the report says so."""
