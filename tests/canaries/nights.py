@@ -15,13 +15,16 @@ from pipeline.forecasting.replay import forecast_night
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.panel import Panel
-from pipeline.models.registry import MODEL, make
+from pipeline.models.registry import FORECASTERS, MODEL, make
 from pipeline.settings import Settings
 from pipeline.training.drift import measure_drift
 from pipeline.training.gate import gate
 from pipeline.training.panel import MAX_DAYS
 from pipeline.training.train import build_training_panel
 from tests.canaries.shops import FUTURES, VALIDATION_DAYS, Facts, a_day, past, write
+
+FROM_FACTS = tuple(name for name in FORECASTERS if name not in {"chronos", "fusion", "text_regression"})
+"""Forecasters that learn from a shop's facts alone; pretrained ones have the same canary beside them in tests/models."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,13 @@ def stored(fitted: Fitted) -> dict[str, bytes]:
     """All files of a fitted forecaster, but for the seconds that it took."""
     with TemporaryDirectory() as folder:
         fitted.save(Path(folder))
-        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     described = {name: json.loads(content) for name, content in files.items() if name.endswith(".json")}
     for content in described.values():
-        content.get("report", {}).pop("seconds", None)
+        report = content.get("report", {})
+        for one in (report, *report.get("parts", {}).values()):
+            one.pop("seconds", None)
     return files | {name: json.dumps(content).encode() for name, content in described.items()}
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.lake import Lake
-from pipeline.models.registry import FORECASTERS, MODEL
-from tests.canaries.nights import Champion, changed_by_future, differing, night_bytes, night_panel, trained
+from pipeline.models.registry import MODEL
+from tests.canaries.nights import FROM_FACTS, Champion, changed_by_future, differing, night_bytes, night_panel, trained
 from tests.canaries.shops import (
     FUTURES,
     Facts,
@@ -44,7 +44,7 @@ def test_no_byte_of_a_night_depends_on_what_became_known_later(
         lake = write(Lake(Path(folder), small.compute), facts)
         then = a_day(night - unseen)
         champion = Champion(trained(night_panel(lake, small, then), small), then)
-    assert not changed_by_future(facts, small, night, futures=futures, models=tuple(FORECASTERS), champion=champion)
+    assert not changed_by_future(facts, small, night, futures=futures, models=FROM_FACTS, champion=champion)
 
 
 @pytest.mark.parametrize("future", FUTURES)

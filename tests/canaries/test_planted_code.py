@@ -22,9 +22,10 @@ from pipeline.backtesting.scores import wql
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Dependence, Forecast, TrainingReport, silent
 from pipeline.models.panel import Panel
-from pipeline.models.registry import FORECASTERS, MODEL
+from pipeline.models.registry import MODEL
 from pipeline.settings import QUANTILE_COLUMNS, QUANTILES, Settings
 from pipeline.training.panel import build_panel
+from tests.canaries.nights import FROM_FACTS
 from tests.canaries.shops import HORIZON, a_day, random_shop, seen, small_settings, sold, write
 
 ORIGIN = 80
@@ -36,7 +37,7 @@ Scores = Mapping[str, tuple[float, float]]
 def code_settings() -> Settings:
     """A backtest of one origin that scores every item with every registered forecaster."""
     small = small_settings(backtest={"on": [a_day(ORIGIN)], "horizon_days": HORIZON, "min_sale_days": 1})
-    every = tuple(name for name in FORECASTERS if name != MODEL)
+    every = tuple(name for name in FROM_FACTS if name != MODEL)
     # a forecaster that is registered later is judged here too, whatever the settings allow by then
     return small.model_copy(update={"backtest": small.backtest.model_copy(update={"baselines": every})})
 
@@ -94,7 +95,7 @@ bits = st.lists(st.integers(0, 1), min_size=HORIZON, max_size=HORIZON)
 @given(code=bits)
 def test_no_registered_forecaster_scores_better_for_a_code_in_the_future(code: list[int]) -> None:
     scores = scored(code, [1 - bit for bit in code])
-    assert set(scores) == set(FORECASTERS)
+    assert set(scores) == set(FROM_FACTS)
     assert has_read_the_code(scores) == []
     assert all(with_code == without for with_code, without in scores.values())
 
