@@ -12,7 +12,7 @@ from pipeline.backtesting import scores, slices
 from pipeline.backtesting.scoring import POOLED, OriginFacts, ScoreRow
 from pipeline.models.base import Dependence, Forecast
 from pipeline.models.panel import Panel
-from pipeline.models.paths import Paths, path_quantiles
+from pipeline.models.paths import Paths, path_quantiles, recentred
 from pipeline.models.quantiles import GRID_LEVELS, quantile_loss
 from pipeline.settings import QUANTILES
 
@@ -46,14 +46,15 @@ def forecast_sums(panel: Panel, forecast: Forecast, dependence: Dependence, mode
     grid = np.maximum(np.sort(forecast.grid if forecast.grid is not None else forecast.quantiles, axis=-1), 0.0)
     grid = grid.astype(np.float32)
     paths = Paths(panel.as_of, model, dependence, levels, horizon, PATHS)
-    excess, _ = paths.tail(grid, forecast.mean)
+    excess, drawn = paths.tail(grid, forecast.mean)
     cut = periods(horizon)
     quantiles = np.empty((panel.series, len(cut), len(QUANTILES)))
     for row, (item, place) in enumerate(zip(panel.item_id.tolist(), panel.location.tolist(), strict=True)):
         share = None if forecast.item_share is None else float(forecast.item_share[row])
         units = paths.draw(item, place, grid[row], excess[row], item_share=share).astype(np.int64)
         quantiles[row] = path_quantiles(np.stack([units[first - 1 : last].sum(axis=0) for first, last in cut]))
-    return _sums(forecast.mean, cut), quantiles
+    stated = _sums(forecast.mean, cut)
+    return stated, recentred(quantiles, stated, _sums(drawn, cut))
 
 
 def score_sums(facts: Sequence[OriginFacts], models: Sequence[str], read: ReadSums) -> Iterator[ScoreRow]:

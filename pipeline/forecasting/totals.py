@@ -1,8 +1,8 @@
 """Forecasts of sums: paths added up by item, category, location and shop, and their quantiles.
 
 Means add up exactly: the mean of a sum is the sum of the means of its days, at every level. Quantiles come from the
-joint paths of `paths.py`. For categories, locations and the total, where the spread is small beside the level, the
-paths are recentred by the exact ratio of stated to drawn mean, so that an interval lies around its mean.
+joint paths of `models/paths.py`, recentred by the exact ratio of stated to drawn mean, so that an interval lies around its
+mean.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.forecasting.periods import Periods
 from pipeline.forecasting.rows import distribution, repeated
-from pipeline.models.paths import Floats, Paths, path_quantiles
+from pipeline.models.paths import Floats, Paths, path_quantiles, recentred
 
 Array = NDArray[np.float64]
 
@@ -29,8 +29,6 @@ class Group(NamedTuple):
 
 
 TOTAL = Group("total", "", "")
-
-_RECENTRE = (0.5, 2.0)
 
 
 @dataclass
@@ -94,11 +92,12 @@ class Totals:
                 total.paths += units
                 total.mean += mean[row]
                 total.drawn += drawn[row]
+        stated = self.item_periods.sums(mean, axis=1)
         return _table(
             self.item_periods,
             [Group("item", *key) for key in zip(item_id.tolist(), location.tolist(), strict=True)],
-            self.item_periods.sums(mean, axis=1),
-            path_quantiles(sums),
+            stated,
+            recentred(path_quantiles(sums), stated, self.item_periods.sums(drawn, axis=1)),
         )
 
     def groups(self) -> pa.Table:
@@ -120,10 +119,7 @@ class Totals:
         """(N, Q) quantiles of one group's sums, recentred on the sum of the means."""
         stated = self.group_periods.sums(total.mean, axis=0)
         drawn = self.group_periods.sums(total.drawn, axis=0)
-        ratio = np.clip(stated / np.maximum(drawn, 1e-9), *_RECENTRE)
-        drawn_quantiles = path_quantiles(self.group_periods.sums(total.paths, axis=0))
-        recentred: Array = np.floor(drawn_quantiles * ratio[:, None] + 0.5)
-        return recentred
+        return recentred(path_quantiles(self.group_periods.sums(total.paths, axis=0)), stated, drawn)
 
 
 def _table(periods: Periods, keys: list[Group], mean: Array, quantiles: Array) -> pa.Table:

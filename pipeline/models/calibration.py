@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.base import Array, Dependence, Forecast
 from pipeline.models.panel import Panel
-from pipeline.models.paths import Paths, path_quantiles
+from pipeline.models.paths import Paths, path_quantiles, recentred
 from pipeline.models.quantiles import GRID_LEVELS, LEVELS
 
 SHARES: tuple[float, ...] = (0.0, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -68,13 +68,14 @@ def _covered(panel: Panel, answer: Forecast, actual: Array, dependence: Dependen
     weeks = np.arange(0, days - days % WEEK or days, WEEK)
     paths = Paths(panel.as_of, "calibration", dependence, np.array(GRID_LEVELS), days, _PATHS)
     grid = answer.grid.astype(np.float32)
-    excess, _ = paths.tail(grid, answer.mean)
+    excess, drawn = paths.tail(grid, answer.mean)
     covered = np.zeros((series, 2))
     for row in range(series):
         units = paths.draw(str(panel.item_id[row]), str(panel.location[row]), grid[row], excess[row]).astype(np.int64)
         for column, cuts in enumerate((weeks, weeks[:1])):
             whole = days if column else len(weeks) * WEEK
             came = np.add.reduceat(actual[row, :whole], cuts)
-            quantiles = path_quantiles(np.add.reduceat(units[:whole], cuts, axis=0))
+            stated, expected = (np.add.reduceat(of[row, :whole], cuts) for of in (answer.mean, drawn))
+            quantiles = recentred(path_quantiles(np.add.reduceat(units[:whole], cuts, axis=0)), stated, expected)
             covered[row, column] = ((came >= quantiles[:, _LOW]) & (came <= quantiles[:, _HIGH])).mean()
     return covered
