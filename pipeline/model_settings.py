@@ -121,6 +121,26 @@ class FineTuningSettings(Closed):
     )
     patience: int = Field(default=3, ge=1, description="Validations without improvement before stopping early.")
     clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    adversarial: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Adversarial training of language models: each step learns from the word embeddings moved the worst way, "
+        "too, by this share of their length; 0: not. A step takes twice as long.",
+    )
+    word_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Chance of each word of an item's text to be left out while a language model learns; 0: none.",
+    )
+    word_replacement: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Chance of each word of an item's text to be replaced, while a language model learns, by one of the shop's "
+        "words that the model's embeddings put near it; 0: none.",
+    )
 
 
 class MemberSettings(Closed):

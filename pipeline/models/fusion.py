@@ -101,6 +101,7 @@ class Fusion:
         job = FusionJob(
             panel=told,
             tokens=reader.tokens(texts_of(panel)),
+            max_tokens=reader.max_tokens,
             series=series.validated,
             fine_tuning=self.fine_tuning,
             training=self.training,

@@ -201,6 +201,7 @@ class FittedTextRegression:
     def _rows(self, panel: Panel, horizon: int, device: str) -> tuple[Array, Array]:
         import torch
 
+        from pipeline.models.finetuning.prompts import Prompts
         from pipeline.models.finetuning.text_training import answers_of
         from pipeline.models.finetuning.weeks import first_weekday, prompt_tokens, windows_of
 
@@ -210,7 +211,7 @@ class FittedTextRegression:
         weeks = -(-horizon // DAYS)
         rows, ahead = np.repeat(np.arange(panel.series), weeks), np.tile(np.arange(weeks), panel.series)
         which = (rows, np.full(len(rows), panel.history - 1), ahead)
-        tokens = prompt_tokens(panel, self.backbone, which, scale[rows])
+        tokens = prompt_tokens(Prompts(panel), self.backbone, which, scale[rows])
         mean, fine = self.reading.read(answers_of(self.model, tokens, device), scale[rows])
         days = weeks * DAYS
         # answers are Monday first

@@ -19,7 +19,7 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.examples.homes import init_home
-from tests.benchmarks.bench_accuracy import SHARED_ORDERS
+from tests.benchmarks.accuracy.shop import SHARED_ORDERS
 
 FIRST, LAST = date(2010, 9, 5), date(2011, 8, 28)
 BAR_TIMES = 8.0

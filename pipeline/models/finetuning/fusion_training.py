@@ -5,8 +5,9 @@ which the texts of each batch go through the language model; then the network le
 vectors that came of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,13 +23,15 @@ from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.methods import load_trained
 from pipeline.models.finetuning.plan import Course, Task, Tunable
-from pipeline.models.finetuning.reader import TextReader, unit_vectors
+from pipeline.models.finetuning.reader import TextReader, texts_of, unit_vectors
+from pipeline.models.finetuning.rewording import Rewording
 from pipeline.models.finetuning.stored import open_adapted
 from pipeline.models.language_model import ModelFolder
 from pipeline.models.networks.checkpoint import fingerprint, weights_hash
 from pipeline.models.networks.features import Batch, Windows
 from pipeline.models.networks.forecaster import FittedNetwork
 from pipeline.models.networks.likelihoods import Likelihood
+from pipeline.models.networks.loss import weighted_loss, window_weights
 from pipeline.models.networks.network import Network
 from pipeline.models.networks.schedule import Sampler, validation_days
 from pipeline.models.panel import Panel
@@ -44,8 +47,6 @@ _MOST_EXAMPLES = 8192
 _LEADS = 12
 _VALIDATION_SERIES = 200
 _AT_ONCE = 100
-_CLAMP, _CLAMP_ORDERS = 20.0, 6.0
-"""See `networks/training.py`: an order of 500 pieces by one customer says little about tomorrow."""
 
 
 class FusionModel(Tunable):
@@ -104,6 +105,7 @@ class FusionJob:
     Attributes:
         panel: the panel; its text vectors are those that the network was trained on.
         tokens: tokens of each series' text, empty without one.
+        max_tokens: tokens of a text that are read.
         series: the trained network.
         fine_tuning: which weights of the language model learn, and how.
         training: seed and validation days.
@@ -117,6 +119,7 @@ class FusionJob:
 
     panel: Panel
     tokens: list[list[int]]
+    max_tokens: int
     series: FittedNetwork
     fine_tuning: FineTuningSettings
     training: TrainingSettings
@@ -146,11 +149,14 @@ class FusionTraining:
             progress: told how far it is.
         """
         self.job, self.device = job, peers.device
+        self.rewording: Rewording | None = None
         joint = job.phase == "joint"
         if joint:
-            _, backbone = open_adapted(job.found, job.fine_tuning, job.training.seed)
+            self.base, backbone = open_adapted(job.found, job.fine_tuning, job.training.seed)
             if job.start is not None:
                 load_trained(backbone, dict(job.start))
+            self.said = texts_of(job.panel)
+            self.rewording = Rewording.of(self.said, self.base, job.fine_tuning)
         else:
             backbone = nn.Module()
         network = type(job.series.network)(job.series.network.sizes)
@@ -186,8 +192,11 @@ class FusionTraining:
             weight=lambda index: float(self.weights[index].sum()),
             loss=self._loss,
             score=self._score if joint else None,
+            reworded=None if self.rewording is None else self._reworded,
         )
-        settings = job.fine_tuning if joint else job.fine_tuning.model_copy(update={"gradient_checkpointing": False})
+        # the refit has no language model
+        alone = job.fine_tuning.model_copy(update={"gradient_checkpointing": False, "adversarial": 0.0})
+        settings = job.fine_tuning if joint else alone
         self.loop = Loop(self.model, task, settings, course)
 
     def _draw(self) -> None:
@@ -201,30 +210,39 @@ class FusionTraining:
         self.rows, self.nights, self.leads = (
             torch.as_tensor(part, device=self.device) for part in (rows, nights, leads)
         )
-        scale = windows.scale(self.rows, self.nights).unsqueeze(1)
         self.units, counts = windows.targets(self.rows, self.nights, self.leads, self.known)
-        undo = torch.as_tensor(sampler.weight[rows], dtype=torch.float32, device=self.device).unsqueeze(1)
-        weights = torch.sqrt(scale) * undo
-        self.weights = weights / weights.mean() * counts
+        undo = torch.as_tensor(sampler.weight[rows], device=self.device)
+        self.weights = window_weights(windows.scale(self.rows, self.nights), undo, counts)
 
-    def _texts(self, rows: Tensor) -> Texts | None:
+    def _texts(self, rows: Tensor, generator: np.random.Generator | None = None) -> Texts | None:
+        """The texts of some series, in other words where a generator is given; None where vectors stay."""
         if self.job.phase == "refit":
             return None
-        each = [tuple(self.job.tokens[row]) for row in rows.tolist()]
+        tokens = self.job.tokens
+        each = [tuple(tokens[row]) for row in rows.tolist()] if generator is None else self._other(rows, generator)
         distinct = sorted({ids for ids in each if ids})
         place = {ids: number for number, ids in enumerate(distinct, start=1)} | {(): 0}
         at = torch.tensor([place[ids] for ids in each], device=self.device)
         return Texts([list(ids) for ids in distinct], at, self.device)
 
-    def _loss(self, index: NDArray[np.int64]) -> Tensor:
+    def _other(self, rows: Tensor, generator: np.random.Generator) -> list[tuple[int, ...]]:
+        """Tokens of each series' text, each distinct text in one other wording."""
+        assert self.rewording is not None  # noqa: S101 - the loop asks only where texts are reworded
+        texts = [self.said[row] for row in rows.tolist()]
+        distinct = sorted(set(texts) - {""})
+        others = [self.rewording.reworded(text, generator) for text in distinct]
+        read = dict(zip(distinct, self.base.tokens(others, self.job.max_tokens), strict=True))
+        return [tuple(read.get(text, ())) for text in texts]
+
+    def _reworded(self, index: NDArray[np.int64], generator: np.random.Generator) -> Callable[[], Tensor]:
+        """The loss of drawn windows, their items' texts in other words."""
+        return partial(self._loss, index, self._texts(self.rows[index], generator))
+
+    def _loss(self, index: NDArray[np.int64], texts: Texts | None = None) -> Tensor:
         rows = self.rows[index]
         batch = self.windows.cut(rows, self.nights[index], self.leads[index])
-        likelihood = self.model(batch, self._texts(rows))
-        units = self.units[index]
-        cap = torch.maximum(_CLAMP * batch.scale, _CLAMP_ORDERS * torch.exp(batch.base_mu) * batch.scale)
-        capped = torch.where(units > 0, torch.minimum(units, cap).clamp(min=1.0), units)
-        loss: Tensor = (likelihood.loss(capped) * self.weights[index]).sum()
-        return loss
+        likelihood = self.model(batch, self._texts(rows) if texts is None else texts)
+        return weighted_loss(likelihood, batch, self.units[index], self.weights[index])
 
     def _score(self) -> float:
         """Weighted quantile loss of the days held back, of the biggest series."""

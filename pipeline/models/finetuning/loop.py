@@ -1,8 +1,9 @@
 """The training loop of a fine-tuning: deterministic, resumable, and the same in one piece, in parts and over processes.
 
 Everything random of a step comes from (seed, step, part), so a training that was killed ends in the same weights as one
-that was not, and two processes with a part each draw the same dropout as one process with two parts. Seconds become a
-number of steps once, at the start (see `networks/training.py`); where they do not bind, no clock has any say.
+that was not, and two processes with a part each draw the same dropout, and the same wordings of texts, as one process with
+two parts. Seconds become a number of steps once, at the start (see `networks/training.py`); where they do not bind, no clock
+has any say.
 
 What belongs here: steps and what may go wrong in them. What does not: what is learned (`plan.Task`), and its rules
 (`plan.py`).
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.model_settings import FineTuningSettings
+from pipeline.models.finetuning.adversarial import Adversary
 from pipeline.models.finetuning.methods import Ranks, checkpoint_gradients, load_trained, trained
 from pipeline.models.finetuning.plan import (
     VALIDATIONS,
@@ -53,7 +55,7 @@ class Loop:
             course: seed, seconds, folder, processes.
 
         Raises:
-            ModelError: a precision or gradient checkpointing that cannot be had.
+            ModelError: a precision, gradient checkpointing or adversarial training that cannot be had.
         """
         self.model, self.task, self.settings, self.course = model, task, settings, course
         self.peers = course.peers
@@ -61,6 +63,7 @@ class Loop:
         if settings.gradient_checkpointing:
             checkpoint_gradients(model.backbone, settings.method)
         self.ranks = Ranks(model)
+        self.adversary = Adversary(model.backbone, settings.adversarial)
         self.weights = trained(model)
         self.state = TrainingState(phase=PHASE)
         self.parts = settings.accumulate
@@ -161,14 +164,19 @@ class Loop:
         for number in range(first, first + self.parts):
             if not len(parts[number]):
                 continue
-            drawn = np.random.default_rng([self.course.seed, 32, step, number]).integers(2**31)
-            torch.manual_seed(int(drawn))
-            with self._autocast():
-                part = self.task.loss(parts[number]) / total
+            generator = np.random.default_rng([self.course.seed, 32, step, number])
+            torch.manual_seed(int(generator.integers(2**31)))
+            loss_of = self.task.part(parts[number], generator)
+            with self._autocast(), self.adversary.listening():
+                part = loss_of() / total
                 loss += float(part.detach())
                 if number == 0 and (penalty := self.ranks.penalty()) is not None:
                     part = part + penalty
             torch.autograd.backward(self.scaler.scale(part))
+            if self.adversary.epsilon and math.isfinite(loss):
+                with self._autocast():
+                    worst = self.adversary.worst(loss_of) / total
+                torch.autograd.backward(self.scaler.scale(worst))
         return loss
 
     def _halve(self, examples: int, error: Exception | None) -> None:

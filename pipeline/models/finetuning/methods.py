@@ -82,6 +82,11 @@ def load_trained(model: nn.Module, weights: dict[str, Tensor]) -> None:
             weight.copy_(weights[name])
 
 
+def base_of(model: Any) -> Any:
+    """The transformers model under the adapters of PEFT, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def checkpoint_gradients(model: nn.Module, method: str) -> None:
     """Compute activations twice rather than keep them.
 
@@ -92,7 +97,7 @@ def checkpoint_gradients(model: nn.Module, method: str) -> None:
     way_out = "set fine_tuning.gradient_checkpointing: false in almanac.yaml"
     if method == "prefix":
         raise ModelError(f"prefix tuning does not work with gradient checkpointing; {way_out}, or use another method")
-    base: Any = _base(model)
+    base: Any = base_of(model)
     if not getattr(base, "supports_gradient_checkpointing", False):
         raise ModelError(f"{_kind(base)} cannot checkpoint its gradients; {way_out}")
     base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -290,10 +295,6 @@ def _without_pooler(backbone: nn.Module) -> None:
     for name, weight in backbone.named_parameters():
         if name.startswith("pooler."):
             weight.requires_grad_(False)
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _kind(backbone: nn.Module) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.models.base import Progress, silent
 from pipeline.models.finetuning.distributed import Peers
 
 Index = NDArray[np.int64]
+Loss = Callable[[], Tensor]
 
 VALIDATIONS = 8
 """Validations of a run, beside the one before its first step."""
@@ -41,12 +43,24 @@ class Task:
         weight: weight of some examples; what their loss is divided by.
         loss: weighted sum of the loss over some examples.
         score: validation, lower is better; None where nothing is held back, and the last weights are kept.
+        reworded: the loss of some examples with other wordings of their texts, drawn once and then the same each time that
+            it is computed; None where texts stay as they are.
     """
 
     examples: int
     weight: Callable[[Index], float]
     loss: Callable[[Index], Tensor]
     score: Callable[[], float] | None = None
+    reworded: Callable[[Index, np.random.Generator], Loss] | None = None
+
+    def part(self, index: Index, generator: np.random.Generator) -> Loss:
+        """The loss that a part of a step learns by: the same each time that it is computed, but for dropout.
+
+        Args:
+            index: examples of the part.
+            generator: that of the part.
+        """
+        return partial(self.loss, index) if self.reworded is None else self.reworded(index, generator)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Prompts:
             (panel.calendar_names.index(name), said) for name, said in _FLAGS.items() if name in panel.calendar_names
         ]
 
-    def of(self, row: int, night: int, week: int, scale: float) -> str:
+    def of(self, row: int, night: int, week: int, scale: float, *, text: str | None = None) -> str:
         """The prompt of a series.
 
         Args:
@@ -59,9 +59,10 @@ class Prompts:
             night: column of the last day known.
             week: weeks ahead; 0 is the week that begins the day after the night.
             scale: scale of the series as of the night.
+            text: the item's text in other words; None: the panel's.
         """
         panel = self.panel
-        text = "" if panel.item_text is None else str(panel.item_text[row]).strip()
+        text = self.text(row) if text is None else text
         start = night + 1 + 7 * week
         parts = [
             f"item: {text}." if text else "",
@@ -73,6 +74,10 @@ class Prompts:
             f"environment: {self._environment(row, night, start)}",
         ]
         return " ".join(part for part in parts if part)
+
+    def text(self, row: int) -> str:
+        """The text of a series' item, '' where there is none."""
+        return "" if self.panel.item_text is None else str(self.panel.item_text[row]).strip()
 
     def _weekly(self, row: int, night: int, scale: float) -> str:
         ends = night + 1 - 7 * np.arange(WEEKS - 1, -1, -1)

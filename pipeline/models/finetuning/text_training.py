@@ -1,7 +1,8 @@
 """How the text regression is trained: its model, its loop, and what it learns from the weeks held back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ from torch import Tensor
 from pipeline.model_settings import FineTuningSettings, TextRegressionSettings, TrainingSettings
 from pipeline.models.base import Dependence, Progress, silent
 from pipeline.models.finetuning.answers import Reading, heads_of, targets_of
-from pipeline.models.finetuning.backbone import Backbone, apart
+from pipeline.models.finetuning.backbone import Backbone, apart, padded
 from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.heads import TextModel
 from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.methods import load_trained
 from pipeline.models.finetuning.plan import Course, Task
+from pipeline.models.finetuning.prompts import Prompts
+from pipeline.models.finetuning.reader import texts_of
+from pipeline.models.finetuning.rewording import Rewording
 from pipeline.models.finetuning.stored import open_adapted
-from pipeline.models.finetuning.weeks import Weeks
+from pipeline.models.finetuning.weeks import Weeks, prompt_tokens
 from pipeline.models.language_model import ModelFolder
 from pipeline.models.networks.checkpoint import fingerprint, weights_hash
 from pipeline.models.networks.schedule import dependence_of, validation_days
@@ -98,13 +102,20 @@ class TextTraining:
             peers=peers,
             progress=progress,
         )
+        self.rewording = Rewording.of(texts_of(job.panel), self.backbone, job.fine_tuning)
         task = Task(
             examples=len(self.drawn.rows),
             weight=lambda index: float(self.drawn.weights[index].sum()),
             loss=lambda index: self._loss(self.drawn, index),
             score=self._score,
+            reworded=None if self.rewording is None else self._reworded,
         )
         self.loop = Loop(self.model, task, job.fine_tuning, course)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """The prompts of the panel, which only other wordings ask for again."""
+        return Prompts(self.job.panel)
 
     def reading(self) -> tuple[Reading, Dependence]:
         """The spread of points, and how days and series move together, on the weeks held back."""
@@ -118,8 +129,19 @@ class TextTraining:
         scores = _normal_scores(units, grid, uniform).reshape(series, -1)
         return reading, dependence_of(scores, held.counts.numpy().reshape(series, -1))
 
-    def _loss(self, weeks: Weeks, index: NDArray[np.int64]) -> Tensor:
-        answers = self.model(*weeks.batch(index, self.device))
+    def _reworded(self, index: NDArray[np.int64], generator: np.random.Generator) -> Callable[[], Tensor]:
+        """The loss of drawn weeks, the item's text of each of them in other words."""
+        weeks, rewording = self.drawn, self.rewording
+        assert rewording is not None  # noqa: S101 - the loop asks only where texts are reworded
+        rows, nights, ahead = (numbers[index] for numbers in (weeks.rows, weeks.nights, weeks.ahead))
+        texts = [rewording.reworded(self.prompts.text(int(row)), generator) for row in rows]
+        tokens = prompt_tokens(self.prompts, self.backbone, (rows, nights, ahead), weeks.scale[index], texts=texts)
+        return partial(self._loss, weeks, index, tokens)
+
+    def _loss(self, weeks: Weeks, index: NDArray[np.int64], tokens: list[list[int]] | None = None) -> Tensor:
+        """Weighted sum of the loss of some weeks, read from other prompts than their own where those are given."""
+        read = weeks.batch(index, self.device) if tokens is None else padded(tokens, self.device)
+        answers = self.model(*read)
         ratio, revenue, weights = (part[index].to(self.device) for part in (weeks.ratio, weeks.revenue, weeks.weights))
         targets = targets_of(self.model.heads, ratio, revenue)
         return self.model.heads.loss(answers, targets, dict.fromkeys(targets, weights))

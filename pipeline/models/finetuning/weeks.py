@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.models.finetuning.backbone import Backbone, padded
 from pipeline.models.finetuning.prompts import MAX_TOKENS, Prompts
 from pipeline.models.networks.features import Windows
+from pipeline.models.networks.loss import window_weights
 from pipeline.models.networks.schedule import Sampler
 from pipeline.models.networks.spec import FeatureSpec
 from pipeline.models.panel import Panel
@@ -122,8 +123,6 @@ class Weeks:
             windows.log_price[at_rows.unsqueeze(1), days] - windows.log_price[at_rows, at_nights].unsqueeze(1)
         )
         ratio = units / scale.unsqueeze(1)
-        weights = torch.sqrt(scale).unsqueeze(1) * torch.as_tensor(undo, dtype=torch.float32).unsqueeze(1)
-        weights = weights / weights.mean() * counts
         return cls(
             rows,
             nights,
@@ -132,8 +131,8 @@ class Weeks:
             ratio,
             ratio * torch.nan_to_num(price, nan=1.0).clamp(max=4.0),
             counts,
-            weights,
-            prompt_tokens(panel, backbone, which, scale.double().numpy()),
+            window_weights(scale, torch.as_tensor(undo), counts),
+            prompt_tokens(Prompts(panel), backbone, which, scale.double().numpy()),
         )
 
     def batch(self, index: NDArray[np.int64], device: str) -> tuple[Tensor, Tensor]:
@@ -147,19 +146,25 @@ def first_weekday(panel: Panel, nights: Ints) -> Ints:
 
 
 def prompt_tokens(
-    panel: Panel, backbone: Backbone, which: tuple[Ints, Ints, Ints], scale: NDArray[np.float64]
+    prompts: Prompts,
+    backbone: Backbone,
+    which: tuple[Ints, Ints, Ints],
+    scale: NDArray[np.float64],
+    *,
+    texts: Sequence[str] | None = None,
 ) -> list[list[int]]:
     """Tokens of prompts; a prompt that is too long loses its beginning, which is the item's text.
 
     Args:
-        panel: the panel.
+        prompts: those of the panel.
         backbone: whose tokenizer.
         which: (N,) rows, nights and weeks ahead.
         scale: (N,) scales as of the nights.
+        texts: N texts of the items in other words; None: those of the panel.
     """
-    prompts = Prompts(panel)
-    texts: Sequence[str] = [
-        prompts.of(int(row), int(night), int(week), float(level))
-        for row, night, week, level in zip(*which, scale, strict=True)
+    said: Sequence[str | None] = [None] * len(scale) if texts is None else texts
+    told = [
+        prompts.of(int(row), int(night), int(week), float(level), text=text)
+        for row, night, week, level, text in zip(*which, scale, said, strict=True)
     ]
-    return backbone.tokens(texts, MAX_TOKENS, keep_end=True)
+    return backbone.tokens(told, MAX_TOKENS, keep_end=True)

@@ -26,6 +26,7 @@ from pipeline.models.networks.augmentation import augmented
 from pipeline.models.networks.checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
 from pipeline.models.networks.encoder import encoder_weights
 from pipeline.models.networks.features import Batch, Windows
+from pipeline.models.networks.loss import weighted_loss, window_weights
 from pipeline.models.networks.network import Network
 from pipeline.models.networks.pretraining import pretrain_loss
 from pipeline.models.networks.schedule import PHASES, Course, Sampler, one_cycle, torch_threads
@@ -36,8 +37,6 @@ CHECKPOINT_SECONDS = 15.0
 _VALIDATIONS = 8
 _PRETRAIN_NOTES = 20
 _BESIDE = ("optimizer/", "best/", "encoded/")
-_CLAMP = 20.0
-_CLAMP_ORDERS = 6.0
 _MAX_RECOVERIES = 2
 _DRAWN_LEADS = 12
 _PATIENCE = 3.0
@@ -344,15 +343,9 @@ class Training:
     def _loss(self, batch: Batch, rows: Tensor, nights: Tensor, leads: Tensor, known: int) -> Tensor:
         """Loss of the likelihood of windows, weighted by the root of the scale."""
         units, counts = self.windows.targets(rows, nights, leads, known)
-        likelihood = self.network(batch)
-        # an order of 500 pieces by one customer says little about tomorrow; a rare seller's usual order must fit in
-        cap = torch.maximum(_CLAMP * batch.scale, _CLAMP_ORDERS * torch.exp(batch.base_mu) * batch.scale)
-        capped = torch.where(units > 0, torch.minimum(units, cap).clamp(min=1.0), units)
-        undo = torch.as_tensor(self._sampler(known).weight, device=rows.device)[rows].unsqueeze(1)
-        weight = torch.sqrt(batch.scale) * undo.float()
-        weight = weight / weight.mean() * counts
-        loss: Tensor = (likelihood.loss(capped) * weight).sum() / counts.sum().clamp(min=1)
-        return loss
+        undo = torch.as_tensor(self._sampler(known).weight, device=rows.device)[rows]
+        weights = window_weights(batch.scale.squeeze(1), undo, counts)
+        return weighted_loss(self.network(batch), batch, units, weights) / counts.sum().clamp(min=1)
 
     def _held_back(self) -> HeldBack:
         return HeldBack(self.network, self.windows, self.known["validate"], self.validation_days, self._precision)

@@ -150,7 +150,7 @@ def test_what_is_validated_is_not_what_learned_the_last_days(fitted, panel):
 def test_the_days_held_back_are_not_learned(fitted, bert_folder, panel, tmp_path):
     def training(some, phase):
         job = FusionJob(
-            panel=fitted.reader.told(some, "cpu"), tokens=fitted.reader.tokens(WORDS * 2), series=fitted.series,
+            panel=fitted.reader.told(some, "cpu"), tokens=fitted.reader.tokens(WORDS * 2), max_tokens=24, series=fitted.series,
             fine_tuning=quick(), training=small(), found=find(bert_folder), folder=tmp_path, max_seconds=60.0, start=None,
             phase=phase,
         )  # fmt: skip

@@ -17,13 +17,13 @@ from pipeline.settings import LanguageModelSettings
 WORDS = ["red", "blue", "tree", "lamp", "mug", "sales", "weekly", "week", "level", "price", "closed", "item", "days"]
 
 
-def write_bert(folder: Path, seed: int) -> Path:
-    """A BERT of random weights with a WordPiece vocabulary of words and digits."""
+def write_bert(folder: Path, seed: int, more: tuple[str, ...] = ()) -> Path:
+    """A BERT of random weights with a WordPiece vocabulary of words and digits, and of more words."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder.mkdir(parents=True)
     pieces = [*"0123456789", *(f"##{digit}" for digit in range(10)), ":", ",", ".", ";"]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *pieces]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *pieces, *more]
     words = folder.parent / "vocab.txt"
     words.write_text("\n".join(vocabulary), encoding="utf-8")
     torch.manual_seed(seed)
