@@ -166,7 +166,9 @@ def broken(deliveries: Sequence[Cleaned], ledgers: Ledgers) -> tuple[list[Cleane
     in_order = sorted(deliveries, key=lambda one: one.place)
     last = max((one.place for one in in_order if one.reported), default=None)
     found: list[tuple[Cleaned, str]] = []
-    standing_parts, altered = ledgers.deliveries(), ledgers.altered()
+    altered = ledgers.altered()
+    # of a delivery whose files are all gone the noted sizes tell that it had some
+    cleaned_once = ledgers.deliveries() | altered.keys()
     for one in in_order:
         missing = {table: many for table, many in one.files.items() if ledgers.files(one.file_hash)[table] < many}
         if one.reported and missing:
@@ -178,13 +180,13 @@ def broken(deliveries: Sequence[Cleaned], ledgers: Ledgers) -> tuple[list[Cleane
         elif one.reported and one.files and one.file_hash in altered:
             where = ", ".join(f"lake/{table}" for table in altered[one.file_hash])
             found.append((one, f"files {one.file_hash}.parquet in {where} are not what was written"))
-        elif not one.reported and last is not None and one.place < last and one.file_hash in standing_parts:
+        elif not one.reported and last is not None and one.place < last and one.file_hash in cleaned_once:
             # a killed run leaves files of the last delivery only, with none cleaned after it
             found.append((one, f"its mark lake/cleaning_report/file_hash={one.file_hash} is gone"))
     if not found:
         return [], []
     again = [
-        one for one in in_order if one.place >= found[0][0].place and (one.reported or one.file_hash in standing_parts)
+        one for one in in_order if one.place >= found[0][0].place and (one.reported or one.file_hash in cleaned_once)
     ]
     warnings = [
         f"{one.file_name}: {why}; it is cleaned again, with the {len(again) - 1:,} deliveries cleaned after "

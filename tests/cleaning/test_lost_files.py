@@ -160,6 +160,20 @@ def test_mending_that_is_killed_is_mended_by_the_next_run(shop: Any, at: Callabl
     assert shop.ledger() == before
 
 
+def test_a_delivery_of_which_nothing_is_left_is_cleaned_in_its_place(shop: Any, at: Callable[..., datetime]) -> None:
+    parts = deliver_three(shop, at)
+    shop.clean()
+    before = shop.ledger()
+    for table in WRITTEN:
+        for file in files_of(shop, table, parts[0]):
+            file.unlink()
+    shop.lake.part_path("cleaning_report", {"file_hash": parts[0]}, "part").unlink()
+    report = shop.clean()
+
+    assert shop.ledger() == before
+    assert "its mark" in report.warnings[0]
+
+
 @given(data=st.data())
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_deleted_comes_back(
