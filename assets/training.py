@@ -167,12 +167,15 @@ def _train(
         version = store.register(run, fitted, panel, promote=verdict.promoted, tags=record.tags())
         record.write(work.lake, version.model_version, run_id=version.run_id, made_at=version.made_at)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    if left_out := fitted.report.parameters.get("degraded"):
+        context.log.warning(f"degraded: trained without some members. {left_out}")
     if not verdict.promoted:
         context.log.warning(f"{version.model_version} does not become champion: {verdict.reason}")
     report = fitted.report
     curves = [
-        {"step": step, **dict(zip(report.curves, values, strict=True))}
-        for step, *values in zip(report.steps, *report.curves.values(), strict=False)
+        {"member": name, "step": step, **dict(zip(part.curves, values, strict=True))}
+        for name, part in {fitted.name: report, **report.parts}.items()
+        for step, *values in zip(part.steps, *part.curves.values(), strict=False)
     ]
     return {
         "model_version": version.model_version,
@@ -181,6 +184,8 @@ def _train(
         "verdict": verdict.reason,
         "origins": markdown_table([vars(one) for one in verdict.origins]),
         "series": panel.series,
+        "members": ", ".join(report.parts),
+        "degraded": report.parameters.get("degraded") or "no",
         "stopped": report.stopped,
         "curves": markdown_table(curves),
         "mlflow_run": version.run_id,

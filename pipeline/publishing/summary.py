@@ -42,9 +42,10 @@ def print_night(home: Path, night: date, model_version: str | None = None) -> No
     try:
         asked = {"count": 8, "as_of": night, "model_version": model_version}
         forecasts = _answer(con, _HEADLINE, asked)
-        newest, own = con.execute(
-            "SELECT (SELECT max(as_of) FROM forecasts), (SELECT model_version FROM vintages WHERE is_current AND as_of = $1)",
-            [night],
+        newest, own, degraded = con.execute(
+            "SELECT (SELECT max(as_of) FROM forecasts), min_by(model_version, NOT is_current), min_by(degraded, NOT is_current) "
+            "FROM vintages WHERE as_of = $1 AND ($2::VARCHAR IS NULL OR model_version = $2)",
+            [night, model_version],
         ).fetchall()[0]
         scores, scored = backtest_of(con, night)
     finally:
@@ -57,6 +58,8 @@ def print_night(home: Path, night: date, model_version: str | None = None) -> No
             f"The forecasts of the night of {night} by {by} are in {home / 'lake' / 'forecasts'}, not in the published file, "
             "where newer nights come first (publishing.max_forecast_rows).\n"
         )
+    if degraded:
+        print(f"DEGRADED: forecast without some members of the model. {degraded}\n")
     if scores.rows:
         _print_backtest(scores, scored)
         _tell_who_won(scores)

@@ -16,6 +16,7 @@ from pipeline.lake import Lake
 from pipeline.settings import QUANTILE_COLUMNS, load_settings
 from pipeline.tables import TABLES, lake_tables
 from resources.lake import home_lock
+from tests.conftest import MakeHome
 
 pytestmark = pytest.mark.slow
 
@@ -219,3 +220,19 @@ def test_a_home_that_does_not_exist_says_how_to_make_one(tmp_path: Path, capfd: 
 def test_every_command_has_help_with_an_example(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert "Example:" in capfd.readouterr().out
+
+
+def test_a_night_goes_on_without_a_member_that_cannot_work_and_says_so(
+    make_home: MakeHome, night_shop: GeneratedShop, night: date, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = make_home(
+        night_shop,
+        members={"lightgbm": {"on": False}, "chronos": {"on": True, "model": "no-such-folder"}},
+        backtest={"origins": 1, "max_items": 10, "baselines": []},
+    )
+    assert main(["run", "--home", str(home), "--as-of", night.isoformat()]) == 0
+    assert "DEGRADED: forecast without some members of the model. chronos: " in capsys.readouterr().out
+    ((degraded, count),) = rows(home, "SELECT degraded, forecast_rows FROM vintages")
+    assert str(degraded).startswith("chronos: ModelError: ")
+    assert "no-such-folder" in str(degraded)
+    assert int(str(count)) > 0

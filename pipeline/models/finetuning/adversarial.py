@@ -2,7 +2,8 @@
 
 After the backward pass of the plain loss, the word embeddings of each text are moved by epsilon·‖e‖·g ÷ ‖g‖, where g is the
 gradient of the loss by them, and the gradient of the loss there is added before the optimiser's step. Epsilon is relative to
-the length of a text's embeddings, so that it means the same for every language model, and for short and long texts.
+the length of a text's embeddings, so that it means the same for every language model, and for short and long texts. Of
+MiniLM's, a hundredth raised the loss of prompts by a sixth, and a tenth nearly doubled it.
 
 The embeddings are met where all methods meet, behind the embedding layer itself: whether tokens come as ids or, as with
 prompt tuning, as vectors, and whether the layer learns or is frozen. Virtual tokens learn already and are not moved.

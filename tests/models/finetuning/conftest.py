@@ -19,7 +19,7 @@ def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def near_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model to which red and blue are nearly the same, and lamp and mug, and 红 and 赤."""
+    """A language model to which red and blue are nearly the same, and lamp and mug, and 红 and 赤, and tree and the unknown."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -28,7 +28,7 @@ def near_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = (folder.parent / "vocab.txt").read_text(encoding="utf-8").split()
     table = weights["embeddings.word_embeddings.weight"]
     torch.manual_seed(2)
-    for one, other in (("red", "blue"), ("lamp", "mug"), ("红", "赤")):
+    for one, other in (("red", "blue"), ("lamp", "mug"), ("红", "赤"), ("tree", "[UNK]")):
         table[words.index(other)] = table[words.index(one)] + 0.05 * torch.randn(table.shape[1])
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
