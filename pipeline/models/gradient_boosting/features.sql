@@ -45,48 +45,61 @@ running AS MATERIALIZED (
         same_weekday AS (PARTITION BY series, day % 7 ORDER BY day)
 ),
 
+-- the days that a window asks about: its night, and the last same weekday up to the night; of windows of one day only
+asked AS (
+    SELECT series, night AS day FROM windows
+    UNION
+    SELECT series, first_day - 7 * ((first_day - night + 6) // 7) FROM windows WHERE first_day = last_day
+),
+
+-- what was summed up to those days and up to some days before them: one join, where windows over all days took half the time
+before AS (
+    SELECT asked.series, asked.day, ago, running.* EXCLUDE (series, day)
+    FROM asked
+    CROSS JOIN (SELECT unnest([0, 7, 14, 28, 56, 91, 182, 308, 364, 400, 420]) AS ago)
+    JOIN running ON asked.series = running.series AND asked.day - ago = running.day
+),
+
 -- sums over the days up to each day; nothing was sold before the first sale, and no day before it counts as open
 sums AS (
     SELECT
         series,
         day,
-        log_price,
-        day - last_sale AS since_sale,
-        units - lag(units, 7, 0) OVER past AS units_7,
-        units - lag(units, 14, 0) OVER past AS units_14,
-        units - lag(units, 28, 0) OVER past AS units_28,
-        units - lag(units, 56, 0) OVER past AS units_56,
-        units - lag(units, 91, 0) OVER past AS units_91,
-        units - lag(units, 182, 0) OVER past AS units_182,
-        units - lag(units, 400, 0) OVER past AS units_400,
-        open - lag(open, 7, 0) OVER past AS open_7,
-        open - lag(open, 14, 0) OVER past AS open_14,
-        open - lag(open, 28, 0) OVER past AS open_28,
-        open - lag(open, 56, 0) OVER past AS open_56,
-        open - lag(open, 91, 0) OVER past AS open_91,
-        open - lag(open, 182, 0) OVER past AS open_182,
-        open - lag(open, 400, 0) OVER past AS open_400,
-        sold - lag(sold, 7, 0) OVER past AS sold_7,
-        sold - lag(sold, 28, 0) OVER past AS sold_28,
-        sold - lag(sold, 56, 0) OVER past AS sold_56,
-        sold - lag(sold, 182, 0) OVER past AS sold_182,
-        squares - lag(squares, 182, 0) OVER past AS squares_182,
-        log_price - lag(log_price, 28) OVER past AS price_change_28,
-        log_price - lag(log_price, 91) OVER past AS price_change_91,
-        lag(units, 364, 0) OVER past - lag(units, 420, 0) OVER past AS units_before,
-        lag(open, 364, 0) OVER past - lag(open, 420, 0) OVER past AS open_before,
-        lag(units, 308, 0) OVER past - lag(units, 364, 0) OVER past AS units_coming,
-        lag(open, 308, 0) OVER past - lag(open, 364, 0) OVER past AS open_coming,
-        weekday_units - lag(weekday_units, 8, 0) OVER same_weekday AS weekday_units_8,
-        weekday_units - lag(weekday_units, 26, 0) OVER same_weekday AS weekday_units_26,
-        weekday_sold - lag(weekday_sold, 8, 0) OVER same_weekday AS weekday_sold_8,
-        weekday_sold - lag(weekday_sold, 26, 0) OVER same_weekday AS weekday_sold_26,
-        weekday_open - lag(weekday_open, 8, 0) OVER same_weekday AS weekday_open_8,
-        weekday_open - lag(weekday_open, 26, 0) OVER same_weekday AS weekday_open_26
-    FROM running
-    WINDOW
-        past AS (PARTITION BY series ORDER BY day),
-        same_weekday AS (PARTITION BY series, day % 7 ORDER BY day)
+        max(log_price) FILTER (WHERE ago = 0) AS log_price,
+        day - max(last_sale) FILTER (WHERE ago = 0) AS since_sale,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 7), 0) AS units_7,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 14), 0) AS units_14,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 28), 0) AS units_28,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 56), 0) AS units_56,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 91), 0) AS units_91,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 182), 0) AS units_182,
+        max(units) FILTER (WHERE ago = 0) - coalesce(max(units) FILTER (WHERE ago = 400), 0) AS units_400,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 7), 0) AS open_7,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 14), 0) AS open_14,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 28), 0) AS open_28,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 56), 0) AS open_56,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 91), 0) AS open_91,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 182), 0) AS open_182,
+        max(open) FILTER (WHERE ago = 0) - coalesce(max(open) FILTER (WHERE ago = 400), 0) AS open_400,
+        max(sold) FILTER (WHERE ago = 0) - coalesce(max(sold) FILTER (WHERE ago = 7), 0) AS sold_7,
+        max(sold) FILTER (WHERE ago = 0) - coalesce(max(sold) FILTER (WHERE ago = 28), 0) AS sold_28,
+        max(sold) FILTER (WHERE ago = 0) - coalesce(max(sold) FILTER (WHERE ago = 56), 0) AS sold_56,
+        max(sold) FILTER (WHERE ago = 0) - coalesce(max(sold) FILTER (WHERE ago = 182), 0) AS sold_182,
+        max(squares) FILTER (WHERE ago = 0) - coalesce(max(squares) FILTER (WHERE ago = 182), 0) AS squares_182,
+        max(log_price) FILTER (WHERE ago = 0) - max(log_price) FILTER (WHERE ago = 28) AS price_change_28,
+        max(log_price) FILTER (WHERE ago = 0) - max(log_price) FILTER (WHERE ago = 91) AS price_change_91,
+        coalesce(max(units) FILTER (WHERE ago = 364), 0) - coalesce(max(units) FILTER (WHERE ago = 420), 0) AS units_before,
+        coalesce(max(units) FILTER (WHERE ago = 308), 0) - coalesce(max(units) FILTER (WHERE ago = 364), 0) AS units_coming,
+        coalesce(max(open) FILTER (WHERE ago = 364), 0) - coalesce(max(open) FILTER (WHERE ago = 420), 0) AS open_before,
+        coalesce(max(open) FILTER (WHERE ago = 308), 0) - coalesce(max(open) FILTER (WHERE ago = 364), 0) AS open_coming,
+        max(weekday_units) FILTER (WHERE ago = 0) - coalesce(max(weekday_units) FILTER (WHERE ago = 56), 0) AS weekday_units_8,
+        max(weekday_units) FILTER (WHERE ago = 0) - coalesce(max(weekday_units) FILTER (WHERE ago = 182), 0) AS weekday_units_26,
+        max(weekday_sold) FILTER (WHERE ago = 0) - coalesce(max(weekday_sold) FILTER (WHERE ago = 56), 0) AS weekday_sold_8,
+        max(weekday_sold) FILTER (WHERE ago = 0) - coalesce(max(weekday_sold) FILTER (WHERE ago = 182), 0) AS weekday_sold_26,
+        max(weekday_open) FILTER (WHERE ago = 0) - coalesce(max(weekday_open) FILTER (WHERE ago = 56), 0) AS weekday_open_8,
+        max(weekday_open) FILTER (WHERE ago = 0) - coalesce(max(weekday_open) FILTER (WHERE ago = 182), 0) AS weekday_open_26
+    FROM before
+    GROUP BY series, day
 ),
 
 -- a young item's few days are spread over a week at least; a week has five days where the shop rests
@@ -202,7 +215,6 @@ JOIN items USING (series)
 JOIN nights USING (series, night)
 JOIN days USING (first_day, last_day)
 LEFT JOIN year_ago USING (window_id)
--- the last same weekday up to the night; of windows of one day only
 LEFT JOIN sums AS weekday
     ON
         windows.first_day = windows.last_day
