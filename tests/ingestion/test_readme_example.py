@@ -37,7 +37,9 @@ def test_a_correction_is_taken_in_as_of_the_day_on_which_it_came(home, monkeypat
     home.drop_lines("orders.csv", "1,mug,,2,2.5,2010-12-01 10:00,")
     settings = yaml.safe_dump(home.settings.model_dump(mode="json"))
     (home.path / "almanac.yaml").write_text(settings, encoding="utf-8")
-    (home.path.parent / "shop").symlink_to(home.path)
-    monkeypatch.chdir(home.path.parent)
+    beside = home.path / "beside"
+    beside.mkdir()
+    (beside / "shop").symlink_to(home.path)
+    monkeypatch.chdir(beside)
     exec(snippet, {})
     assert home.read("SELECT delivered_at FROM raw_files") == [(datetime(2010, 12, 5, 9),)]
