@@ -190,7 +190,7 @@ def test_late_deliveries_leave_the_summaries_of_the_whole_ledger(
 
 @pytest.mark.parametrize("step", [1, 4, 7, 10, 13, 17])
 def test_a_kill_anywhere_in_cleaning_leaves_no_wrong_summary(
-    new_shop: Callable[..., Any], at: Callable[..., datetime], monkeypatch: pytest.MonkeyPatch, step: int
+    new_shop: Callable[..., Any], at: Callable[..., datetime], step: int
 ) -> None:
     whole, killed = new_shop(), new_shop()
     for shop in (whole, killed):
