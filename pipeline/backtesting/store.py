@@ -29,8 +29,8 @@ from pipeline.settings import QUANTILE_COLUMNS, Settings
 
 KEPT = 96
 """Files kept in a cache folder, the newest: a few backtests' worth."""
-_CODE = ("models", "backtesting/origins.py")
-_LIBRARIES = ("numpy", "statsforecast", "torch")
+_CODE = ("models", "backtesting/origins.py", "backtesting/sums.py")
+_LIBRARIES = ("numpy", "statsforecast", "torch", "lightgbm", "duckdb", "transformers", "peft")
 _META = b"almanac"
 _NOT_USED = {"shop", "sources", "compute", "validation", "publishing", "drift", "retention", "seasons"}
 """Sections of the settings that no forecaster reads; what of the shop shapes a forecast is in the panel."""

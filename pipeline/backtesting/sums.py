@@ -12,8 +12,8 @@ from pipeline.backtesting import scores, slices
 from pipeline.backtesting.scoring import POOLED, OriginFacts, ScoreRow
 from pipeline.models.base import Dependence, Forecast
 from pipeline.models.panel import Panel
-from pipeline.models.paths import Paths, path_quantiles, recentred
-from pipeline.models.quantiles import GRID_LEVELS, quantile_loss
+from pipeline.models.paths import Paths, SeriesPaths, finest, path_quantiles, recentred
+from pipeline.models.quantiles import quantile_loss
 from pipeline.settings import QUANTILES
 
 Array = NDArray[np.float64]
@@ -41,20 +41,15 @@ def forecast_sums(panel: Panel, forecast: Forecast, dependence: Dependence, mode
         model: name of the forecaster, of which the draws depend.
     """
     horizon = forecast.mean.shape[1]
-    has_grid = forecast.grid is not None and forecast.grid_levels is not None
-    levels = np.array(GRID_LEVELS if has_grid else QUANTILES)
-    grid = np.maximum(np.sort(forecast.grid if forecast.grid is not None else forecast.quantiles, axis=-1), 0.0)
-    grid = grid.astype(np.float32)
-    paths = Paths(panel.as_of, model, dependence, levels, horizon, PATHS)
-    excess, drawn = paths.tail(grid, forecast.mean)
+    paths = Paths(panel.as_of, model, dependence, finest(forecast)[1], horizon, PATHS)
+    series = SeriesPaths(paths, panel.item_id, panel.location, forecast)
     cut = periods(horizon)
     quantiles = np.empty((panel.series, len(cut), len(QUANTILES)))
-    for row, (item, place) in enumerate(zip(panel.item_id.tolist(), panel.location.tolist(), strict=True)):
-        share = None if forecast.item_share is None else float(forecast.item_share[row])
-        units = paths.draw(item, place, grid[row], excess[row], item_share=share).astype(np.int64)
+    for row in range(panel.series):
+        units, _ = series.draw(row)
         quantiles[row] = path_quantiles(np.stack([units[first - 1 : last].sum(axis=0) for first, last in cut]))
     stated = _sums(forecast.mean, cut)
-    return stated, recentred(quantiles, stated, _sums(drawn, cut))
+    return stated, recentred(quantiles, stated, _sums(series.mean, cut))
 
 
 def score_sums(facts: Sequence[OriginFacts], models: Sequence[str], read: ReadSums) -> Iterator[ScoreRow]:

@@ -7,14 +7,13 @@ The series go through the fitted forecaster in slices of rows, so that memory do
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipeline.as_of import AsOfView, as_of_view
 from pipeline.errors import ModelError
@@ -25,7 +24,7 @@ from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.models.base import Fitted, Forecast, Progress, silent
 from pipeline.models.panel import Panel
-from pipeline.models.paths import Paths
+from pipeline.models.paths import Paths, SeriesPaths, finest
 from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES, Settings
 from pipeline.training.panel import active_series, build_panel
@@ -115,7 +114,12 @@ def make_forecasts(
     rows = total_rows = done = 0
     units = 0.0
     failed: dict[str, str] = {}
-    totals: Totals | None = None
+    totals = Totals(
+        forecast.horizon_days,
+        forecast.sample_paths,
+        item_periods=periods(first_day, forecast.horizon_days, KINDS[1:]),
+        group_periods=periods(first_day, forecast.horizon_days, KINDS),
+    )
     with (
         lake.stream("forecasts", partition, part) as write_days,
         lake.stream("forecast_totals", partition, part) as write_totals,
@@ -125,24 +129,18 @@ def make_forecasts(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
             failed |= answer.failed
-            grid, levels = _grid(answer)
-            if totals is None:
-                paths = Paths(
-                    view.as_of, model_version, fitted.dependence, levels, forecast.horizon_days, forecast.sample_paths
-                )
-                totals = Totals(
-                    paths,
-                    item_periods=periods(first_day, forecast.horizon_days, KINDS[1:]),
-                    group_periods=periods(first_day, forecast.horizon_days, KINDS),
-                )
+            paths = Paths(
+                view.as_of,
+                model_version,
+                fitted.dependence,
+                finest(answer)[1],
+                forecast.horizon_days,
+                forecast.sample_paths,
+            )
             days = _days(panel, answer, first_day)
             items = totals.add(
-                panel.item_id,
-                panel.location,
+                SeriesPaths(paths, panel.item_id, panel.location, answer),
                 _groups(panel, by_location=settings.shop.by_location),
-                answer.mean,
-                grid,
-                item_share=answer.item_share,
             )
             write_days(stamped(days, stamp))
             write_totals(stamped(items, stamp))
@@ -150,10 +148,9 @@ def make_forecasts(
             units += float(answer.mean.sum())
             done += panel.series
             progress("forecast", done, len(series))
-        if totals is not None:
-            groups = totals.groups()
-            write_totals(stamped(groups, stamp))
-            total_rows += len(groups)
+        groups = totals.groups()
+        write_totals(stamped(groups, stamp))
+        total_rows += len(groups)
     return ForecastReport(
         as_of=view.as_of,
         model_version=model_version,
@@ -194,21 +191,9 @@ def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -
                 f"{model_version}: {what} not finite for item {str(panel.item_id[row])!r}; train a new version "
                 "or put the champion alias back on an earlier one"
             )
-    return Forecast(
-        mean=np.maximum(answer.mean.astype(np.float64), 0.0),
-        quantiles=whole_units(answer.quantiles),
-        grid=answer.grid,
-        grid_levels=answer.grid_levels,
-        item_share=answer.item_share,
-        failed=answer.failed,
+    return replace(
+        answer, mean=np.maximum(answer.mean.astype(np.float64), 0.0), quantiles=whole_units(answer.quantiles)
     )
-
-
-def _grid(answer: Forecast) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The finest distribution that the forecaster gave, with its levels."""
-    if answer.grid is not None and answer.grid_levels is not None:
-        return answer.grid.astype(np.float32), np.asarray(answer.grid_levels, dtype=np.float64)
-    return answer.quantiles.astype(np.float32), np.array(QUANTILES)
 
 
 def _groups(panel: Panel, *, by_location: bool) -> list[list[Group]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.forecasting.periods import Periods
 from pipeline.forecasting.rows import distribution, repeated
-from pipeline.models.paths import Floats, Paths, path_quantiles, recentred
+from pipeline.models.paths import SeriesPaths, path_quantiles, recentred
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ TOTAL = Group("total", "", "")
 class _Sum:
     """Running sums of one group."""
 
-    paths: NDArray[np.int64]
+    paths: Array
     mean: Array
     drawn: Array
 
@@ -47,58 +47,41 @@ class Totals:
     Groups are kept whole in memory, 73 kB each at 91 days and 100 paths: 2,300 categories take 170 MB.
 
     Attributes:
-        paths: draws the joint paths.
+        horizon: days ahead.
+        count: number of paths.
         item_periods: periods of an item's sums.
         group_periods: periods of the sums over items.
     """
 
-    paths: Paths
+    horizon: int
+    count: int
     item_periods: Periods
     group_periods: Periods
     _sums: dict[Group, _Sum] = field(default_factory=dict)
 
-    def add(
-        self,
-        item_id: NDArray[np.str_],
-        location: NDArray[np.str_],
-        groups: list[list[Group]],
-        mean: Array,
-        grid: Floats,
-        *,
-        item_share: Array | None = None,
-    ) -> pa.Table:
-        """Add some series; S series, H days, G levels.
+    def add(self, series: SeriesPaths, groups: list[list[Group]]) -> pa.Table:
+        """Add some series; S of them.
 
         Args:
-            item_id: (S,) items.
-            location: (S,) locations.
+            series: their paths.
             groups: (S,) groups that each series belongs to.
-            mean: (S, H) expected units.
-            grid: (S, H, G) quantiles at the paths' levels.
-            item_share: (S,) see `models.base.Forecast`.
 
         Returns:
             The items' own sums: level, id, location, period, mean and quantiles.
         """
-        grid = np.maximum(np.sort(grid, axis=-1), np.float32(0))
-        excess, drawn = self.paths.tail(grid, mean)
-        sums = np.empty((len(item_id), len(self.item_periods), self.paths.count), dtype=np.int64)
-        for row, (item, place) in enumerate(zip(item_id.tolist(), location.tolist(), strict=True)):
-            share = None if item_share is None else float(item_share[row])
-            units = self.paths.draw(item, place, grid[row], excess[row], item_share=share)
-            sums[row] = self.item_periods.sums(units.astype(np.int64), axis=0)
+        keys = [Group("item", *key) for key in zip(series.item_id.tolist(), series.location.tolist(), strict=True)]
+        mean = series.forecast.mean
+        sums = np.empty((len(keys), len(self.item_periods), series.paths.count))
+        for row in range(len(keys)):
+            units, drawn = series.draw(row)
+            sums[row] = self.item_periods.sums(units.astype(np.float64), axis=0)
             for group in groups[row]:
                 total = self._sum(group)
                 total.paths += units
                 total.mean += mean[row]
-                total.drawn += drawn[row]
-        stated = self.item_periods.sums(mean, axis=1)
-        return _table(
-            self.item_periods,
-            [Group("item", *key) for key in zip(item_id.tolist(), location.tolist(), strict=True)],
-            stated,
-            recentred(path_quantiles(sums), stated, self.item_periods.sums(drawn, axis=1)),
-        )
+                total.drawn += drawn
+        stated, expected = (self.item_periods.sums(of, axis=1) for of in (mean, series.mean))
+        return _table(self.item_periods, keys, stated, recentred(path_quantiles(sums), stated, expected))
 
     def groups(self) -> pa.Table:
         """The sums over items of all series added so far, in the order of level, id and location."""
@@ -110,8 +93,8 @@ class Totals:
     def _sum(self, group: Group) -> _Sum:
         found = self._sums.get(group)
         if found is None:
-            days = self.paths.horizon
-            found = _Sum(np.zeros((days, self.paths.count), dtype=np.int64), np.zeros(days), np.zeros(days))
+            days, count = self.horizon, self.count
+            found = _Sum(np.zeros((days, count)), np.zeros(days), np.zeros(days))
             self._sums[group] = found
         return found
 

@@ -40,6 +40,20 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class Stretches:
+    """How the sums of stretches of days are spread, learned from sums: days alone do not say it.
+
+    Attributes:
+        days: days of a stretch; the first begins with the first day ahead, the others follow.
+        spread: (S, B, Q) quantiles of each sum ÷ its mean, at `pipeline.settings.QUANTILES`, non-decreasing; not a
+            number where nothing was learned.
+    """
+
+    days: int
+    spread: Array
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Marginal forecasts of S series for H days.
 
@@ -53,6 +67,7 @@ class Forecast:
         fallbacks: series that a simpler forecaster had to answer for, because this one could not be fitted to them.
         item_share: (S,) share of variance that is common to all days of a series (see `Dependence.item`, which counts where
             this is None).
+        stretches: how sums are spread, where the forecaster learned it; they have as many series, and B ≤ H ÷ their days.
         failed: members of an ensemble that could not answer, with the reason.
     """
 
@@ -62,23 +77,28 @@ class Forecast:
     grid_levels: Array | None = None
     fallbacks: int = 0
     item_share: Array | None = None
+    stretches: Stretches | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """How the days and items of a forecast move together: a Gaussian copula with three factors.
+    """How the days and items of a forecast move together: a Gaussian copula with four factors.
 
-    The normal score of series s on day d is √item·a_s + √market·b_d + √rest·e_sd, with a, b, e independent standard
-    normals and rest = 1 − item − market; estimated on validation residuals, before the origin.
+    The normal score of series s on day d is √item·a_s + √market·b_d + √level·c + √rest·e_sd, with a, b, c, e independent
+    standard normals and rest = 1 − item − market − level; item and market are estimated on validation residuals, before
+    the origin.
 
     Attributes:
         item: share of variance common to all days of a series.
         market: share of variance common to all series of a day.
+        level: share of variance common to all series on all days: the shop as a whole goes otherwise than was known. One
+            stretch of validation shows a single draw of it, so it is no estimate of the shop's own.
     """
 
     item: float = 0.1
     market: float = 0.02
+    level: float = 0.01
 
 
 @dataclass(frozen=True)

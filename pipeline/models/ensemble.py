@@ -2,7 +2,8 @@
 
 A member that cannot be fitted, or cannot answer, is left out and named, and the night goes on with the others: a degraded
 night. Weights per volume class, and how days move together, come from days that no member has seen (`weights.py`,
-`calibration.py`); what the night forecasts with has then learned those days too.
+`calibration.py`); what the night forecasts with has then learned those days too. How sums are spread is taken from the
+first member that learned it.
 """
 
 import json
@@ -157,6 +158,7 @@ class FittedEnsemble:
             grid=answer.grid if grid else None,
             grid_levels=answer.grid_levels if grid else None,
             item_share=self.item_shares[classes],
+            stretches=next((each.stretches for each in answers.values() if each.stretches), None),
             failed=failed,
         )
 

@@ -119,11 +119,9 @@ def _speed(lake: Lake, settings: Settings) -> Part:
     since = ONLINE_RETAIL_NIGHT - timedelta(days=MAX_DAYS - 1)
     with as_of_view(lake, ONLINE_RETAIL_NIGHT, by_location=False, since=since) as view:
         panel = build_panel(view, settings, horizon=speed.HORIZON, home=lake.home)
-    # how long it was trained does not change how fast it forecasts
-    quick = changed(settings, training={"max_steps": 60, "pretrain_steps": 0})
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        fitted = make(MODEL, quick, lake.home).fit(panel, folder=Path(scratch), compute=compute)
+        fitted = make(MODEL, settings, lake.home).fit(panel, folder=Path(scratch), compute=compute)
     tell(f"speed: trained in {time.perf_counter() - began:.0f} s", 0, 1)
     found = speed.run(fitted, panel, settings, compute)
     return Part("speed", speed.bars(found), speed.markdown(found), asdict(found))

@@ -24,7 +24,7 @@ CPU = Compute(threads=1)
 
 @pytest.fixture(scope="module")
 def panel():
-    return shop_panel(series=70, days=168)
+    return shop_panel(series=70, days=168, ahead=28)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,13 @@ def test_slices_of_rows_give_the_bytes_of_the_whole(panel, fitted):
     parts = [fitted.forecast(panel.rows(slice(start, start + 9)), 14, grid=True) for start in range(0, panel.series, 9)]
     for name in ("mean", "quantiles", "grid", "item_share"):
         assert np.concatenate([getattr(part, name) for part in parts]).tobytes() == getattr(whole, name).tobytes()
+
+
+def test_how_sums_are_spread_comes_from_the_member_that_learned_it(panel, fitted, tmp_path):
+    assert fitted.forecast(panel, 28, grid=True).stretches is None
+    with_sums = ensemble("seasonal_naive", "lightgbm", max_steps=10).fit(panel, folder=tmp_path, compute=CPU)
+    of_member = with_sums.members["lightgbm"].forecast(panel, 28, grid=True).stretches
+    assert with_sums.forecast(panel, 28, grid=True).stretches.spread.tobytes() == of_member.spread.tobytes()
 
 
 def test_read_back_it_answers_the_same_bytes(panel, fitted, tmp_path):

@@ -1,4 +1,4 @@
-"""LightGBM on windows: what it answers, what it reads, what it learns, and totals learned straight."""
+"""LightGBM on windows: what it answers, what it reads, what it learns, and sums learned straight."""
 
 from dataclasses import replace
 
@@ -10,8 +10,7 @@ from pipeline.models import registry
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.gradient_boosting.boosters import grid_of
 from pipeline.models.gradient_boosting.features import Features
-from pipeline.models.gradient_boosting.forecaster import LightgbmQuantiles
-from pipeline.models.gradient_boosting.totals import WindowTotals, load_totals
+from pipeline.models.gradient_boosting.forecaster import STRETCH, LightgbmQuantiles
 from pipeline.models.gradient_boosting.windows import Demand, Sampler, Windows
 from pipeline.models.quantiles import GRID_LEVELS, LEVELS
 from pipeline.settings import QUANTILES, Settings
@@ -204,14 +203,14 @@ def test_a_category_and_a_promotion_nobody_taught_are_unknown(fitted, panel):
 
 
 def test_training_windows_lie_in_the_days_that_are_known(panel):
-    for lengths in ((1,), (7, 28)):
-        sampler = Sampler.of(panel, 150, lengths)
+    for length in (28, 1):
+        sampler = Sampler.of(panel, 150, length)
         windows = sampler.draw(np.random.default_rng(0), 4000)
         assert len(windows) >= 3500
         assert windows.last_day.max() == 149
         assert (windows.first_day > windows.night).all()
         assert (windows.night >= panel.first_sold[windows.series]).all()
-        assert set(windows.last_day - windows.first_day + 1) == set(lengths)
+        assert set(windows.last_day - windows.first_day + 1) == {length}
         assert not (panel.closed[windows.first_day] & (windows.first_day == windows.last_day)).any()
     near = windows.first_day - windows.night
     assert (near <= 3).mean() > (near > 7).mean()
@@ -266,7 +265,7 @@ def test_what_is_saved_forecasts_the_same_bytes(fitted, panel, tmp_path):
     assert as_bytes(again.forecast(panel, 14, grid=True)) == as_bytes(fitted.forecast(panel, 14, grid=True))
     assert again.describe() == fitted.describe()
     assert again.validated is None
-    assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".txt", ".json"}
+    assert {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()} == {".txt", ".json"}
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
@@ -330,46 +329,52 @@ def _settings():
     return {"training": TrainingSettings(), "members": MembersSettings()}
 
 
-# --- totals -----------------------------------------------------------------------------------------------------------
+# --- sums of 28 days ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def totals(panel):
-    return WindowTotals(small(max_steps=40, batch_size=64), 600.0, lengths=(7, 14)).fit(panel, compute=CPU)
+def long_panel():
+    return shop_panel(series=40, days=196, ahead=63)
 
 
-def test_totals_are_those_of_the_windows_asked_for(totals, panel):
-    mean, quantiles = totals.totals(panel, [(1, 7), (8, 14), (1, 14)])
-    assert mean.shape == (panel.series, 3)
-    assert quantiles.shape == (panel.series, 3, len(QUANTILES))
-    assert (quantiles == np.rint(quantiles)).all()
-    assert (np.diff(quantiles) >= 0).all()
-    np.testing.assert_allclose(mean[:, 2].sum(), mean[:, :2].sum(), rtol=0.15)
+@pytest.fixture(scope="module")
+def with_sums(long_panel, tmp_path_factory):
+    return trained(long_panel, tmp_path_factory.mktemp("sums"), small(max_steps=40, batch_size=64))
 
 
-def test_totals_held_back_come_close_to_what_came(totals, panel):
-    cut = panel.until(panel.history - 14)
-    mean, quantiles = totals.validated.totals(cut, [(1, 14)])
-    truth = panel.units[:, -14:].sum(axis=1)
-    assert np.abs(mean[:, 0] - truth).sum() / truth.sum() < 0.35
-    inside = (truth >= quantiles[:, 0, 0]) & (truth <= quantiles[:, 0, -1])
+def test_sums_are_those_of_the_stretches_that_fit_into_the_horizon(with_sums, long_panel):
+    stretches = with_sums.forecast(long_panel, 63, grid=True).stretches
+    assert stretches.days == STRETCH
+    assert stretches.spread.shape == (40, 2, len(QUANTILES))
+    assert (np.diff(stretches.spread) >= 0).all()
+    assert with_sums.forecast(long_panel, 27, grid=True).stretches is None
+    assert with_sums.forecast(long_panel, 63).stretches is None
+
+
+def test_sums_held_back_are_spread_as_what_came(with_sums, long_panel):
+    cut = long_panel.until(long_panel.history - STRETCH)
+    answer = with_sums.validated.forecast(cut, STRETCH, grid=True)
+    truth = long_panel.units[:, -STRETCH:].sum(axis=1)
+    quantiles = answer.stretches.spread[:, 0] * answer.mean.sum(axis=1, keepdims=True)
+    inside = (truth >= quantiles[:, 0]) & (truth <= quantiles[:, -1])
     assert inside.mean() > 0.6
+    assert np.abs(quantiles[:, LEVELS.tolist().index(0.5)] - truth).sum() / truth.sum() < 0.35
 
 
-def test_stored_totals_and_slices_of_rows_give_the_same_bytes(totals, panel, tmp_path):
-    totals.save(tmp_path)
-    whole = totals.totals(panel, [(1, 7), (1, 14)])
-    again = load_totals(tmp_path, CPU).totals(panel.rows(slice(5, 9)), [(1, 7), (1, 14)])
-    for one, other in zip(whole, again, strict=True):
-        assert one[5:9].tobytes() == other.tobytes()
+def test_an_item_that_nothing_is_expected_of_has_no_spread(with_sums, long_panel):
+    closed = replace(long_panel, closed=np.ones_like(long_panel.closed))
+    assert np.isnan(with_sums.forecast(closed, STRETCH, grid=True).stretches.spread).all()
 
 
-@pytest.mark.parametrize(("window", "says"), [((1, 10), "10 days was not learned"), ((9, 15), "knows 14 days")])
-def test_totals_that_were_not_learned_are_refused(totals, panel, window, says):
-    with pytest.raises(ModelError, match=says):
-        totals.totals(panel, [window])
+def test_a_short_history_has_days_alone(tmp_path):
+    fitted = trained(shop_panel(series=20, days=100, ahead=28), tmp_path)
+    assert fitted.sums is None
+    assert fitted.forecast(shop_panel(series=20, days=100, ahead=28), 28, grid=True).stretches is None
 
 
-def test_totals_of_a_quarter_need_three_quarters_of_a_year(panel):
-    with pytest.raises(HistoryError, match="273 are needed"):
-        WindowTotals(SHORT, 60.0, lengths=(91,)).fit(panel, compute=CPU)
+def test_stored_sums_and_slices_of_rows_give_the_same_bytes(with_sums, long_panel, tmp_path):
+    with_sums.save(tmp_path)
+    whole = with_sums.forecast(long_panel, 63, grid=True)
+    again = registry.load(tmp_path, CPU).forecast(long_panel.rows(slice(5, 9)), 63, grid=True)
+    assert whole.stretches.spread[5:9].tobytes() == again.stretches.spread.tobytes()
+    assert whole.grid[5:9].tobytes() == again.grid.tobytes()

@@ -49,6 +49,10 @@ class Table:
         """(W,) units that the window would sell at the series' level: targets are learned as shares of it."""
         return self.level * np.maximum(self.open_days, 1.0)
 
+    def take(self, index: NDArray[Any]) -> "Table":
+        """The features of some of the windows."""
+        return Table(self.values[index], self.names, self.level[index], self.open_days[index])
+
 
 @dataclass(frozen=True)
 class Features:

@@ -1,4 +1,6 @@
-"""The LightGBM forecaster: quantiles and mean of every day ahead, from features made in SQL.
+"""The LightGBM forecaster: quantiles and mean of every day ahead, and of sums of 28 days, from features made in SQL.
+
+The sum of daily quantiles is no quantile of the sum; the boosters of sums learn from sums themselves.
 
 Stored as LightGBM's own text, one file per booster, and one JSON file; nothing else.
 """
@@ -12,7 +14,17 @@ import numpy as np
 
 from pipeline.errors import HistoryError, ModelError
 from pipeline.model_settings import TrainingSettings
-from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import (
+    Array,
+    Compute,
+    Dependence,
+    Fitted,
+    Forecast,
+    Progress,
+    Stretches,
+    TrainingReport,
+    silent,
+)
 from pipeline.models.gradient_boosting.boosters import Boosters, grid_of
 from pipeline.models.gradient_boosting.features import Features
 from pipeline.models.gradient_boosting.windows import Demand, Windows
@@ -22,10 +34,16 @@ from pipeline.models.seasonal_naive import read_description, save_description
 from pipeline.settings import QUANTILES
 
 KIND = "lightgbm"
-FORMAT = 1
+FORMAT = 2
+STRETCH = 28
+"""Days of a sum: about a month, and the same weekdays in each."""
 LOOKBACK_DAYS = 730
 """Days of history that a forecast reads; as for networks, for the sake of items sold once a year."""
+_SUMS = "sums"
 _SERIES_AT_ONCE = 256
+_OF_DAYS = 0.6
+"""Share of the seconds for the boosters of days; those of sums have what is left."""
+_LEAST_MEAN = 1e-3
 _DEPENDENCE_SERIES = 500
 
 
@@ -60,21 +78,47 @@ class LightgbmQuantiles:
 
         require_history(panel, self.settings)
         held = max(1, min(self.settings.validation_days, panel.history // 4, panel.horizon))
-        features = Features.learn(panel, panel.history - held)
-        task = Task(panel, features, (1,), held, max_seconds=self.max_seconds, settings=self.settings)
-        outcome = train(task, compute, progress)
-        trained_on = {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
-        held_back = FittedLightgbm(outcome.held_back, features, Dependence(), outcome.report, trained_on, compute)
-        dependence = _dependence(held_back, panel, held, self.settings.seed)
-        held_back = replace(held_back, dependence=dependence)
-        return replace(held_back, boosters=outcome.boosters, validated=held_back)
+        # a sum must fit into the days that validate it, and three times as many must be left to learn from
+        sums_held = max(held, STRETCH) if panel.history >= 4 * STRETCH else 0
+        features = Features.learn(panel, panel.history - max(held, sums_held))
+        days = Task(panel, features, 1, held, max_seconds=_OF_DAYS * self.max_seconds, settings=self.settings)
+        outcome = train(days, compute, progress)
+        sums = None
+        if sums_held:
+            rest = self.max_seconds - outcome.report.seconds
+            sums = train(replace(days, length=STRETCH, validation_days=sums_held, max_seconds=rest), compute, progress)
+        held_back = FittedLightgbm(
+            outcome.held_back,
+            sums.held_back if sums else None,
+            features,
+            Dependence(),
+            _report(outcome.report, sums.report if sums else None),
+            {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()},
+            compute,
+        )
+        held_back = replace(held_back, dependence=_dependence(held_back, panel, held, self.settings.seed))
+        return replace(held_back, boosters=outcome.boosters, sums=sums.boosters if sums else None, validated=held_back)
 
 
 @dataclass(frozen=True)
 class FittedLightgbm:
-    """Trained boosters, ready for any panel of the shop."""
+    """Trained boosters, ready for any panel of the shop.
+
+    Attributes:
+        boosters: of days.
+        sums: of sums of 28 days; None where history was too short to learn them.
+        features: what both read.
+        dependence: how days and items move together.
+        report: what the training did.
+        trained_on: first day and night of what it has seen.
+        compute: what it may use of the machine.
+        name: as in the registry.
+        lookback_days: days of history that a forecast reads.
+        validated: the same before it learned the last days.
+    """
 
     boosters: Boosters
+    sums: Boosters | None
     features: Features
     dependence: Dependence
     report: TrainingReport
@@ -97,24 +141,43 @@ class FittedLightgbm:
         mean = np.zeros((panel.series, horizon))
         quantiles = np.zeros((panel.series, horizon, len(QUANTILES)))
         finer = np.zeros((panel.series, horizon, len(GRID_LEVELS))) if grid else None
-        windows = Windows.ahead(panel, np.arange(panel.series), [(lead, lead) for lead in range(1, horizon + 1)])
+        stretches = horizon // STRETCH if grid and self.sums else 0
+        spread = np.zeros((panel.series, stretches, len(QUANTILES)))
+        leads = [(lead, lead) for lead in range(1, horizon + 1)]
+        leads += [(first, first + STRETCH - 1) for first in range(1, stretches * STRETCH + 1, STRETCH)]
+        windows = Windows.ahead(panel, np.arange(panel.series), leads)
+        is_day = np.arange(len(leads)) < horizon
         tables = self.features.tables(panel, windows, self.compute, series_at_once=_SERIES_AT_ONCE)
         for number, table in enumerate(tables):
             rows = slice(number * _SERIES_AT_ONCE, min((number + 1) * _SERIES_AT_ONCE, panel.series))
-            some_mean, some = self.boosters.predict(table, self.compute)
+            of_days = np.tile(is_day, rows.stop - rows.start)
+            some_mean, some = self.boosters.predict(table.take(of_days), self.compute)
             mean[rows] = some_mean.reshape(-1, horizon)
             quantiles[rows] = some.reshape(-1, horizon, len(QUANTILES))
             if finer is not None:
                 finer[rows] = grid_of(some_mean, some).reshape(-1, horizon, len(GRID_LEVELS))
+            if self.sums and stretches:
+                spread[rows] = _spread(*self.sums.predict(table.take(~of_days), self.compute)).reshape(
+                    -1, stretches, len(QUANTILES)
+                )
             progress("forecast", rows.stop, panel.series)
-        return Forecast(mean, whole_units(quantiles), finer, np.array(GRID_LEVELS) if grid else None)
+        return Forecast(
+            mean,
+            whole_units(quantiles),
+            finer,
+            np.array(GRID_LEVELS) if grid else None,
+            stretches=Stretches(STRETCH, spread) if stretches else None,
+        )
 
     def save(self, folder: Path) -> None:
         """Write the boosters (LightGBM's text) and everything else (JSON)."""
         self.boosters.save(folder)
+        if self.sums:
+            self.sums.save(folder / _SUMS)
         content = {
             "kind": KIND,
             "format": FORMAT,
+            _SUMS: self.sums is not None,
             "features": self.features.to_json(),
             "dependence": asdict(self.dependence),
             "report": asdict(self.report),
@@ -127,6 +190,7 @@ class FittedLightgbm:
         return {
             "kind": KIND,
             "rounds": self.boosters.rounds,
+            "rounds_of_sums": self.sums.rounds if self.sums else {},
             "features": self.features.to_json(),
             "trained_on": dict(self.trained_on),
             "dependence": asdict(self.dependence),
@@ -146,6 +210,7 @@ def load_lightgbm(folder: Path, compute: Compute | None = None) -> FittedLightgb
             raise ModelError(f"{folder}: no lightgbm of format {FORMAT}; train again with this version")
         return FittedLightgbm(
             Boosters.load(folder),
+            Boosters.load(folder / _SUMS) if content[_SUMS] else None,
             Features.from_json(content["features"]),
             Dependence(**content["dependence"]),
             TrainingReport(**content["report"]),
@@ -154,6 +219,24 @@ def load_lightgbm(folder: Path, compute: Compute | None = None) -> FittedLightgb
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder}: the stored lightgbm cannot be read ({error!r}); train again") from error
+
+
+def _spread(mean: Array, quantiles: Array) -> Array:
+    """(W, Q) quantiles ÷ the mean; not a number where nothing is expected."""
+    expected = (mean > _LEAST_MEAN)[:, None]
+    return np.where(expected, quantiles / np.where(expected, mean[:, None], 1.0), np.nan)
+
+
+def _report(days: TrainingReport, sums: TrainingReport | None) -> TrainingReport:
+    """The report of the boosters of days, with the plan and the rounds of those of sums."""
+    if sums is None:
+        return days
+    learned = ("windows", "max_rounds", "budget", *(name for name in sums.parameters if name.startswith("rounds_")))
+    return replace(
+        days,
+        parameters={**days.parameters, **{f"{_SUMS}_{name}": sums.parameters[name] for name in learned}},
+        seconds=days.seconds + sums.seconds,
+    )
 
 
 def require_history(panel: Panel, settings: TrainingSettings) -> None:

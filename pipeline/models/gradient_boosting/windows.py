@@ -89,7 +89,7 @@ class Sampler:
         chance: chance of each of them.
         weight: (S,) what undoes the chance, by series.
         known_days: days of the panel that targets may lie in.
-        lengths: lengths of windows; (1,): days, of every lead.
+        length: days of a window.
         horizon: longest last lead.
         closed: (T + H,) closed days; a window of nothing else is not drawn, its answer is known.
     """
@@ -99,23 +99,23 @@ class Sampler:
     chance: Array
     weight: Array
     known_days: int
-    lengths: tuple[int, ...]
+    length: int
     horizon: int
     closed: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, panel: Panel, known_days: int, lengths: tuple[int, ...] = (1,)) -> "Sampler":
+    def of(cls, panel: Panel, known_days: int, length: int = 1) -> "Sampler":
         """Sampler of windows whose days lie in the first `known_days` of a panel.
 
         Raises:
             HistoryError: no series has a night with such a window after it.
         """
-        last = known_days - 1 - min(lengths)
+        last = known_days - 1 - length
         first = np.maximum(panel.first_sold + 6, min(_FIRST_NIGHT, known_days // 2))
         rows = np.flatnonzero(first <= last)
         if not len(rows):
             raise HistoryError(
-                f"lightgbm: no item was sold long enough before {panel.as_of} to learn from windows of {min(lengths)} days: "
+                f"lightgbm: no item was sold long enough before {panel.as_of} to learn from windows of {length} days: "
                 f"{known_days} of {panel.history} days can be learned from; choose a later --as-of, or ingest older orders"
             )
         days = np.maximum(known_days - panel.first_sold, 1)
@@ -127,24 +127,22 @@ class Sampler:
             chance / chance.sum(),
             1 / np.sqrt(level),
             known_days,
-            lengths,
-            max(panel.horizon, *lengths),
+            length,
+            max(panel.horizon, length),
             panel.closed,
         )
 
     @property
     def nights(self) -> int:
         """Nights of all series that a window can follow."""
-        return int((self.known_days - min(self.lengths) - self.first).sum())
+        return int((self.known_days - self.length - self.first).sum())
 
     def draw(self, generator: np.random.Generator, count: int) -> Windows:
         """About `count` windows; those of closed days only are left out."""
-        if self.lengths == (1,):
+        if self.length == 1:
             count = round(count / max(float((~self.closed[: self.known_days]).mean()), 0.1))
         chosen = generator.choice(len(self.rows), count, p=self.chance)
-        length = generator.choice(np.array(self.lengths), count)
-        # a window that the known days are too short for becomes one of the shortest
-        length = np.where(self.first[chosen] + length <= self.known_days - 1, length, min(self.lengths))
+        length = self.length
         nights = self.known_days - 1 - length - self.first[chosen] + 1
         night = self.first[chosen] + np.floor(generator.random(count) * nights).astype(np.int64)
         free = np.maximum(np.minimum(self.horizon, self.known_days - 1 - night) - length, 0)
