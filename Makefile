@@ -7,7 +7,7 @@ DEMO_HOME ?= data/demo
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test check format bench bench-ingestion bench-accuracy bench-nights bench-backfill ui clean
+.PHONY: help install demo test check format bench bench-ingestion bench-accuracy bench-ablations bench-nights bench-backfill ui clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,13 +37,16 @@ format: install ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-ingestion bench-nights bench-backfill bench-accuracy ## every benchmark of the README
+bench: bench-ingestion bench-nights bench-backfill bench-accuracy bench-ablations ## every benchmark of the README
 
 bench-ingestion: install ## ten million order lines through ingestion, validation and cleaning
 	$(BIN)/python -m tests.benchmarks.bench_ingestion
 
 bench-accuracy: install ## the model beside AutoETS and dynamic Theta on Online Retail II
 	$(BIN)/python -m tests.benchmarks.bench_accuracy
+
+bench-ablations: install ## what each switch of a training is worth
+	$(BIN)/python -m tests.benchmarks.bench_accuracy --part ablations --json bench_ablations.json
 
 bench-nights: install ## what one new day costs after 1, 2 and 4 years of history
 	$(BIN)/python -m tests.benchmarks.bench_nights

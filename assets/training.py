@@ -1,7 +1,7 @@
 """The night's model: drift measured, then the champion re-used, updated or set against a new network."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 
 import dagster as dg
@@ -10,7 +10,7 @@ from assets.common import FACTS, markdown_table, metadata, table_spec
 from pipeline.as_of import as_of_view
 from pipeline.backtesting.challenge import challenge
 from pipeline.errors import ModelError
-from pipeline.models.base import Compute, Fitted
+from pipeline.models.base import Compute, Fitted, TrainingReport
 from pipeline.models.ensemble import members_of
 from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.models.networks.encoder import Encoder
@@ -172,11 +172,6 @@ def _train(
     if not verdict.promoted:
         context.log.warning(f"{version.model_version} does not become champion: {verdict.reason}")
     report = fitted.report
-    curves = [
-        {"member": name, "step": step, **dict(zip(part.curves, values, strict=True))}
-        for name, part in {fitted.name: report, **report.parts}.items()
-        for step, *values in zip(part.steps, *part.curves.values(), strict=False)
-    ]
     return {
         "model_version": version.model_version,
         "promoted": verdict.promoted,
@@ -187,9 +182,24 @@ def _train(
         "members": ", ".join(report.parts),
         "degraded": report.parameters.get("degraded") or "no",
         "stopped": report.stopped,
-        "curves": markdown_table(curves),
+        "curves": _curves({fitted.name: report, **report.parts}),
         "mlflow_run": version.run_id,
     }, len(verdict.origins)
+
+
+def _curves(reports: Mapping[str, TrainingReport]) -> dg.MarkdownMetadataValue:
+    """A table for each that has curves; every member has its own."""
+    tables = {
+        name: markdown_table(
+            [
+                {"step": step, **dict(zip(report.curves, values, strict=True))}
+                for step, *values in zip(report.steps, *report.curves.values(), strict=False)
+            ]
+        )
+        for name, report in reports.items()
+        if report.curves
+    }
+    return dg.MetadataValue.md("\n\n".join(f"**{name}**\n\n{table.md_str}" for name, table in tables.items()))
 
 
 def _encoders(store: Tracking, settings: Settings, as_of: date) -> dict[str, Encoder]:

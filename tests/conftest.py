@@ -119,7 +119,8 @@ def night_home(make_home: MakeHome, night_shop: GeneratedShop, night: date) -> P
     """A home after one night through the command line, run once for all; tests leave it as they found it."""
     from pipeline.cli import main
 
-    home = make_home(night_shop, forms=("csv", "csv.gz"), forecast={"horizon_days": 91})
+    members = {"lightgbm": {"on": True}, "quantile_mlp": {"on": True}}
+    home = make_home(night_shop, forms=("csv", "csv.gz"), forecast={"horizon_days": 91}, members=members)
     assert main(["run", "--home", str(home), "--as-of", night.isoformat()]) == 0
     return home
 

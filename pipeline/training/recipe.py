@@ -27,6 +27,8 @@ _CADENCE = {"retrain_every_days", "update_every_days", "update_steps", "replay_s
 """Training settings that say when to train and how to go on; they do not shape a new model."""
 _MACHINE = {"processes", "accumulate", "gradient_checkpointing"}
 """Fine-tuning settings that say how a machine computes the same weights."""
+_FINE_TUNED = {"fusion", "text_regression", "chronos"}
+"""Members that read `fine_tuning`."""
 _ADDED = {"augmentation", "adversarial"}
 """Training settings that came later and are off by default: off they stay unsaid, or every home would train anew."""
 
@@ -132,12 +134,15 @@ def _of_training(training: TrainingSettings) -> dict[str, Any]:
 def _of_members(settings: Settings) -> dict[str, Any]:
     """Sections that only forecasters made of others, or of pretrained ones, read."""
     members = settings.members.model_dump(mode="json")
-    return {
-        "fine_tuning": settings.fine_tuning.model_dump(mode="json", exclude=_MACHINE),
+    on = {name for name, one in members.items() if one["on"]}
+    found: dict[str, Any] = {
         # how a member that is off would be trained shapes nothing
-        "members": {name: one if one["on"] else {"on": False} for name, one in members.items()},
+        "members": {name: one if name in on else {"on": False} for name, one in members.items()},
         "ensemble": settings.ensemble.model_dump(mode="json"),
     }
+    if on & _FINE_TUNED:
+        found["fine_tuning"] = settings.fine_tuning.model_dump(mode="json", exclude=_MACHINE)
+    return found
 
 
 def _plain(values: Mapping[str, Any]) -> str:

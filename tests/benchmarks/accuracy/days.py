@@ -29,7 +29,7 @@ NOVEMBER = ORIGINS[0]
 
 def run(lake: Lake, settings: Settings, compute: Compute) -> BacktestReport:
     """The backtest of the measure."""
-    asked = {"on": ORIGINS, "horizon_days": HORIZON, "min_sale_days": 60, "max_items": 100_000, "max_seconds": None}
+    asked = {"on": ORIGINS, "horizon_days": HORIZON, "min_sale_days": 60, "max_items": 2000, "max_seconds": None}
     return run_backtest(
         lake,
         changed(settings, backtest=asked),
@@ -47,7 +47,7 @@ def straight_totals(lake: Lake, settings: Settings, compute: Compute, seconds: f
     It reads the features of the house, and has all its rounds: the strongest such rival that there is.
     """
     loss = units = 0.0
-    rules = changed(settings, backtest={"min_sale_days": 60, "max_items": 100_000}).backtest
+    rules = changed(settings, backtest={"min_sale_days": 60, "max_items": 2000}).backtest
     for origin in ORIGINS:
         with as_of_view(lake, origin, by_location=False, since=origin - timedelta(days=MAX_DAYS - 1)) as view:
             panel = build_panel(view, settings, horizon=settings.forecast.horizon_days, home=lake.home)

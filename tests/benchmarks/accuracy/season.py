@@ -17,7 +17,7 @@ RIVALS = ("auto_ets", "dynamic_theta", "seasonal_naive_year")
 
 def run(lake: Lake, settings: Settings, compute: Compute) -> BacktestReport:
     """The backtest of the measure."""
-    asked = {"on": ORIGINS, "horizon_days": HORIZON, "min_sale_days": 60, "max_items": 100_000, "max_seconds": None}
+    asked = {"on": ORIGINS, "horizon_days": HORIZON, "min_sale_days": 60, "max_items": 2000, "max_seconds": None}
     return run_backtest(
         lake,
         changed(settings, backtest=asked),
