@@ -5,7 +5,7 @@ To add one: a file beside this one with a `Forecaster`, and its name in `registr
 `fit` returns a new fitted object and never changes its forecaster; heavy libraries are imported where they are used.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.panel import Panel
+from pipeline.models.quantiles import GRID_LEVELS, whole_units
+from pipeline.settings import QUANTILES
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -37,6 +39,13 @@ class Compute:
     device: str = "cpu"
     threads: int = 2
     mixed_precision: bool = False
+
+    @property
+    def usable_device(self) -> str:
+        """The device, or the CPU where a model trained on a GPU meets a machine without one."""
+        import torch
+
+        return self.device if self.device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,34 @@ class Forecast:
     item_share: Array | None = None
     stretches: Stretches | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_levels(
+        cls, mean: Array, quantiles: Array, levels: Sequence[float], *, grid: bool, fallbacks: int = 0
+    ) -> "Forecast":
+        """A forecast from quantiles at any levels that hold those of the contract, and of the grid where it is asked for.
+
+        Args:
+            mean: (S, H) expected units.
+            quantiles: (S, H, L) quantiles, neither rounded nor clipped.
+            levels: the L levels, ascending.
+            grid: the grid is asked for.
+            fallbacks: see `Forecast`.
+        """
+        mine = [levels.index(level) for level in QUANTILES]
+        finer = [levels.index(level) for level in GRID_LEVELS] if grid else []
+        return cls(
+            mean=np.maximum(mean, 0.0),
+            quantiles=whole_units(quantiles[:, :, mine]),
+            grid=np.maximum(np.sort(quantiles[:, :, finer], axis=2), 0.0) if grid else None,
+            grid_levels=np.array(GRID_LEVELS) if grid else None,
+            fallbacks=fallbacks,
+        )
+
+
+def levels_of(grid: bool) -> list[float]:
+    """Levels that an answer is made of, ascending: the contract's, and those of the grid where it is asked for."""
+    return sorted({*QUANTILES, *(GRID_LEVELS if grid else ())})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.errors import ModelError
 from pipeline.model_settings import ChronosSettings, FineTuningSettings, TrainingSettings
 from pipeline.models.base import Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
 from pipeline.models.panel import Panel
-from pipeline.models.pretrained.base import Pretrained, available, base_in, find_base, load_base, require_chronos
+from pipeline.models.pretrained.base import Pretrained, base_in, find_base, load_base, require_chronos
 from pipeline.models.pretrained.prediction import predict
 from pipeline.models.pretrained.quantile_function import QuantileFunction
 from pipeline.models.pretrained.windows import COVARIATES, CalendarEffect, Windows
@@ -108,7 +108,7 @@ class Chronos:
             horizon=max(1, min(panel.horizon, int(model.pipeline.model_prediction_length))),
         )
         adapter = adapter_config(self.fine_tuning)
-        device = available(fitted.compute.device)
+        device = fitted.compute.usable_device
         with fitted.at_work(), torch.random.fork_rng(devices=[0] if device != "cpu" else []):
             torch.manual_seed(self.training.seed)
             add_adapter(model.network, adapter)
@@ -168,7 +168,7 @@ class FittedChronos:
         windows = self.windows(panel)
         series, nights = np.arange(panel.series), np.full(panel.series, panel.history - 1)
         with self.at_work():
-            self.model.network.to(available(self.compute.device))
+            self.model.network.to(self.compute.usable_device)
             own = predict(self.model, windows, series, nights, horizon, progress=progress)
         lost = ~(panel.units_winsorised[:, -windows.days :] > 0).any(axis=1) | ~np.isfinite(own).all(axis=(1, 2))
         own[lost] = 0.0

@@ -16,11 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import (
+    Array,
+    Compute,
+    Dependence,
+    Fitted,
+    Forecast,
+    Progress,
+    TrainingReport,
+    levels_of,
+    silent,
+)
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import read_description, repeat_last_week, require_history, save_description
-from pipeline.settings import QUANTILES
 
 NAME = "croston"
 MAX_DAYS = 730
@@ -76,7 +84,7 @@ class FittedCroston:
 
         Seasonal naive answers for a series that did not sell within `MAX_DAYS` open days.
         """
-        levels = sorted({*QUANTILES, *(GRID_LEVELS if grid else ())})
+        levels = levels_of(grid)
         first_day = max(0, panel.history - MAX_DAYS)
         mean = np.zeros((panel.series, horizon))
         quantiles = np.zeros((panel.series, horizon, len(levels)))
@@ -98,15 +106,7 @@ class FittedCroston:
             mean[failed], quantiles[failed] = repeat_last_week(
                 panel.units_winsorised[failed], panel.first_sold[failed], horizon, levels
             )
-        mine = [levels.index(level) for level in QUANTILES]
-        finer = [levels.index(level) for level in GRID_LEVELS] if grid else []
-        return Forecast(
-            mean=mean,
-            quantiles=whole_units(quantiles[:, :, mine]),
-            grid=np.maximum(quantiles[:, :, finer], 0.0) if grid else None,
-            grid_levels=np.array(GRID_LEVELS) if grid else None,
-            fallbacks=int(failed.sum()),
-        )
+        return Forecast.of_levels(mean, quantiles, levels, grid=grid, fallbacks=int(failed.sum()))
 
     def save(self, folder: Path) -> None:
         """Write what it is; there are no weights."""

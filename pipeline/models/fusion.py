@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ModelError
 from pipeline.model_settings import FineTuningSettings, MemberSettings, TrainingSettings
 from pipeline.models.base import Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.history import require_history
 from pipeline.models.language_model import find_language_model
-from pipeline.models.networks.forecaster import FittedNetwork, NetworkForecaster, load_network, require_history
+from pipeline.models.networks.forecaster import FittedNetwork, NetworkForecaster, load_network
 from pipeline.models.panel import Panel
 from pipeline.settings import LanguageModelSettings
 
@@ -71,13 +72,13 @@ class Fusion:
         from pipeline.models.finetuning.fusion_training import FusionJob, opened
         from pipeline.models.finetuning.methods import load_trained
         from pipeline.models.finetuning.reader import texts_of
-        from pipeline.models.finetuning.stored import available, base_to_json
+        from pipeline.models.finetuning.stored import base_to_json
         from pipeline.models.networks.schedule import torch_threads
 
-        require_history(panel, self.training)
+        require_history(panel, self.training, self.name)
         found = find_language_model(self.language_model, home=self.home)
         before = None if start is None else _start(start, found.model_id)
-        device = available(compute.device)
+        device = compute.usable_device
         reader = opened(found, self.fine_tuning, self.training, self.language_model.max_tokens)
         learned = None if before is None else before.reader.learned()
         if learned is not None:
@@ -116,7 +117,6 @@ class Fusion:
         """Train both, then the network on the days held back; what the network was alone where that is no better."""
         from pipeline.models.finetuning.fusion_training import REFIT_SHARE
         from pipeline.models.finetuning.methods import load_trained, trained
-        from pipeline.models.finetuning.stored import available
         from pipeline.models.networks.schedule import torch_threads
 
         compute, reader = alone.compute, alone.reader
@@ -144,7 +144,7 @@ class Fusion:
         load_trained(reader.adapted, dict(trained(joint.model.backbone)))
         reader.known.clear()
         with torch_threads(compute.threads):
-            told = reader.told(panel, available(compute.device))
+            told = reader.told(panel, compute.usable_device)
         validated = replace(job.series, network=joint.model.network.to("cpu").eval())
         refit = replace(
             job,
@@ -215,24 +215,21 @@ class FittedFusion:
         Raises:
             ModelError: the panel knows the calendar for fewer days.
         """
-        from pipeline.models.finetuning.stored import available
         from pipeline.models.networks.schedule import torch_threads
 
         with torch_threads(self.compute.threads):
-            told = self.reader.told(panel, available(self.compute.device))
+            told = self.reader.told(panel, self.compute.usable_device)
         return self.series.forecast(told, horizon, grid=grid, progress=progress)
 
     def save(self, folder: Path) -> None:
         """Write the network into a folder of its own, and beside it what the language model learned."""
-        from pipeline.models.finetuning.stored import write
+        from pipeline.models.finetuning.stored import sections_to_json, write
 
+        tuned = self.forecaster
         self.series.save(folder / _SERIES_FOLDER)
         content = {
             "kind": KIND,
-            "base": dict(self.base),
-            "settings": self.forecaster.settings.model_dump(mode="json"),
-            "fine_tuning": self.forecaster.fine_tuning.model_dump(mode="json"),
-            "training": self.forecaster.training.model_dump(mode="json"),
+            **sections_to_json(tuned.settings, tuned.fine_tuning, tuned.training, self.base),
             "report": asdict(self.report),
         }
         write(folder, self.reader.learned(), content)
@@ -257,16 +254,12 @@ def load_fusion(folder: Path, compute: Compute | None = None) -> FittedFusion:
     """
     from pipeline.models.finetuning.fusion_training import opened
     from pipeline.models.finetuning.methods import load_trained
-    from pipeline.models.finetuning.stored import find_base, read
+    from pipeline.models.finetuning.stored import find_base, read, sections_of
 
     content, weights = read(folder, KIND)
     found = find_base(content["base"], folder)
-    forecaster = Fusion(
-        MemberSettings.model_validate(content["settings"]),
-        FineTuningSettings.model_validate(content["fine_tuning"]),
-        TrainingSettings.model_validate(content["training"]),
-        LanguageModelSettings(model=content["base"]["model"], max_tokens=content["base"]["max_tokens"]),
-    )
+    by = sections_of(content)
+    forecaster = Fusion(MemberSettings.model_validate(by.member), by.fine_tuning, by.training, by.language_model)
     reader = opened(found, forecaster.fine_tuning, forecaster.training, forecaster.language_model.max_tokens)
     load_trained(reader.adapted, weights)
     return FittedFusion(
@@ -283,10 +276,9 @@ def _run(job: "FusionJob", compute: Compute, progress: Progress) -> "FusionTrain
     """Run a training to its end, in as many processes as the settings say."""
     from pipeline.models.finetuning.distributed import Peers, launch
     from pipeline.models.finetuning.fusion_training import FusionTraining, train
-    from pipeline.models.finetuning.stored import available
     from pipeline.models.networks.schedule import torch_threads
 
-    device = available(compute.device)
+    device = compute.usable_device
     # the refit is a small network alone: starting processes would cost more than it does
     processes = job.fine_tuning.processes if job.phase == "joint" else 1
     if processes > 1:

@@ -14,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HistoryError, ModelError
-from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import (
+    Array,
+    Compute,
+    Dependence,
+    Fitted,
+    Forecast,
+    Progress,
+    TrainingReport,
+    levels_of,
+    silent,
+)
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import GRID_LEVELS, whole_units
-from pipeline.settings import QUANTILES
 
 SEASON = 7
 RESIDUAL_WEEKS = 52
@@ -72,15 +80,10 @@ class FittedSeasonalNaive:
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Repeat the last week of each series; see `pipeline.models.base.Fitted`."""
-        mean, quantiles = repeat_last_week(panel.units_winsorised, panel.first_sold, horizon, QUANTILES)
-        finer = repeat_last_week(panel.units_winsorised, panel.first_sold, horizon, GRID_LEVELS)[1] if grid else None
+        levels = levels_of(grid)
+        mean, quantiles = repeat_last_week(panel.units_winsorised, panel.first_sold, horizon, levels)
         progress(self.name, panel.series, panel.series)
-        return Forecast(
-            mean=mean,
-            quantiles=whole_units(quantiles),
-            grid=None if finer is None else np.maximum(finer, 0.0),
-            grid_levels=np.array(GRID_LEVELS) if grid else None,
-        )
+        return Forecast.of_levels(mean, quantiles, levels, grid=grid)
 
     def save(self, folder: Path) -> None:
         """Write what it is; there are no weights."""

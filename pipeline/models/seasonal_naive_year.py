@@ -13,9 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import (
+    Array,
+    Compute,
+    Dependence,
+    Fitted,
+    Forecast,
+    Progress,
+    TrainingReport,
+    levels_of,
+    silent,
+)
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import LOOKBACK_DAYS as WEEKLY_LOOKBACK_DAYS
 from pipeline.models.seasonal_naive import (
     MIN_RESIDUALS,
@@ -26,7 +35,6 @@ from pipeline.models.seasonal_naive import (
     save_description,
     sorted_quantiles,
 )
-from pipeline.settings import QUANTILES
 
 NAME = "seasonal_naive_year"
 LAG = 52 * SEASON
@@ -78,7 +86,7 @@ class FittedSeasonalNaiveYear:
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Repeat the year before of each series; see `pipeline.models.base.Fitted`."""
-        levels = sorted({*QUANTILES, *(GRID_LEVELS if grid else ())})
+        levels = levels_of(grid)
         young = panel.first_sold > panel.history - LAG
         mean, quantiles = repeat_last_week(panel.units_winsorised, panel.first_sold, horizon, levels)
         if not young.all():
@@ -87,15 +95,7 @@ class FittedSeasonalNaiveYear:
                 panel.units_winsorised[~young], panel.first_sold[~young], levels, weekly
             )
         progress(self.name, panel.series, panel.series)
-        mine = [levels.index(level) for level in QUANTILES]
-        finer = [levels.index(level) for level in GRID_LEVELS] if grid else []
-        return Forecast(
-            mean=mean,
-            quantiles=whole_units(quantiles[:, :, mine]),
-            grid=np.maximum(quantiles[:, :, finer], 0.0) if grid else None,
-            grid_levels=np.array(GRID_LEVELS) if grid else None,
-            fallbacks=int(young.sum()),
-        )
+        return Forecast.of_levels(mean, quantiles, levels, grid=grid, fallbacks=int(young.sum()))
 
     def save(self, folder: Path) -> None:
         """Write what it is; there are no weights."""

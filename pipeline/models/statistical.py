@@ -21,9 +21,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.base import (
+    Array,
+    Compute,
+    Dependence,
+    Fitted,
+    Forecast,
+    Progress,
+    TrainingReport,
+    levels_of,
+    silent,
+)
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import (
     SEASON,
     read_description,
@@ -31,7 +40,6 @@ from pipeline.models.seasonal_naive import (
     require_history,
     save_description,
 )
-from pipeline.settings import QUANTILES
 
 Kind = Literal["auto_ets", "dynamic_theta"]
 
@@ -96,7 +104,7 @@ class FittedStatistical:
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Estimate and forecast every series; see `pipeline.models.base.Fitted`."""
-        levels = sorted({*QUANTILES, *(GRID_LEVELS if grid else ())})
+        levels = levels_of(grid)
         series = [
             _from_first_sale(row, first) for row, first in zip(panel.units_winsorised, panel.first_sold, strict=True)
         ]
@@ -116,15 +124,7 @@ class FittedStatistical:
             mean[failed], quantiles[failed] = repeat_last_week(
                 panel.units_winsorised[failed], panel.first_sold[failed], horizon, levels
             )
-        mine = [levels.index(level) for level in QUANTILES]
-        finer = [levels.index(level) for level in GRID_LEVELS] if grid else []
-        return Forecast(
-            mean=np.maximum(mean, 0.0),
-            quantiles=whole_units(quantiles[:, :, mine]),
-            grid=np.maximum(np.sort(quantiles[:, :, finer], axis=2), 0.0) if grid else None,
-            grid_levels=np.array(GRID_LEVELS) if grid else None,
-            fallbacks=int(failed.sum()),
-        )
+        return Forecast.of_levels(mean, quantiles, levels, grid=grid, fallbacks=int(failed.sum()))
 
     def _answers(
         self, series: list[Array], horizon: int, levels: Sequence[float]

@@ -15,8 +15,8 @@ import numpy as np
 from pipeline.errors import ModelError
 from pipeline.model_settings import FineTuningSettings, TextRegressionSettings, TrainingSettings
 from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.history import LOOKBACK_DAYS, require_history
 from pipeline.models.language_model import ModelFolder, find_language_model
-from pipeline.models.networks.forecaster import LOOKBACK_DAYS, require_history
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.settings import QUANTILES, LanguageModelSettings
@@ -74,13 +74,13 @@ class TextRegression:
                 seconds; or `start` is of another kind or base, or has seen all days of the panel.
         """
         from pipeline.models.finetuning.distributed import Peers, launch
-        from pipeline.models.finetuning.stored import available, base_to_json
+        from pipeline.models.finetuning.stored import base_to_json
         from pipeline.models.finetuning.text_training import TextJob, TextTraining, train
         from pipeline.models.networks.schedule import torch_threads
 
-        require_history(panel, self.training)
+        require_history(panel, self.training, self.name)
         found = find_language_model(self.language_model, home=self.home)
-        device = available(compute.device)
+        device = compute.usable_device
         job = TextJob(
             panel=panel,
             settings=self.settings,
@@ -173,7 +173,6 @@ class FittedTextRegression:
         Raises:
             ModelError: the panel knows the calendar for fewer days.
         """
-        from pipeline.models.finetuning.stored import available
         from pipeline.models.networks.schedule import torch_threads
 
         if horizon > panel.horizon:
@@ -182,7 +181,7 @@ class FittedTextRegression:
             )
         mean = np.zeros((panel.series, horizon))
         fine = np.zeros((panel.series, horizon, len(GRID_LEVELS)))
-        device = available(self.compute.device)
+        device = self.compute.usable_device
         self.model.to(device)
         with torch_threads(self.compute.threads):
             for start in range(0, panel.series, _ROWS_AT_ONCE):
@@ -230,14 +229,12 @@ class FittedTextRegression:
 
     def save(self, folder: Path) -> None:
         """Write what was trained (safetensors) and all else (JSON); the base model is named, not copied."""
-        from pipeline.models.finetuning.stored import write
+        from pipeline.models.finetuning.stored import sections_to_json, write
 
+        tuned = self.forecaster
         content = {
             "kind": KIND,
-            "base": dict(self.base),
-            "settings": self.forecaster.settings.model_dump(mode="json"),
-            "fine_tuning": self.forecaster.fine_tuning.model_dump(mode="json"),
-            "training": self.forecaster.training.model_dump(mode="json"),
+            **sections_to_json(tuned.settings, tuned.fine_tuning, tuned.training, self.base),
             "reading": self.reading.to_json(),
             "dependence": asdict(self.dependence),
             "report": asdict(self.report),
@@ -266,16 +263,14 @@ def load_text_regression(folder: Path, compute: Compute | None = None) -> Fitted
     """
     from pipeline.models.finetuning.answers import Reading
     from pipeline.models.finetuning.methods import load_trained
-    from pipeline.models.finetuning.stored import find_base, read
+    from pipeline.models.finetuning.stored import find_base, read, sections_of
     from pipeline.models.finetuning.text_training import text_model
 
     content, weights = read(folder, KIND)
     found = find_base(content["base"], folder)
+    by = sections_of(content)
     forecaster = TextRegression(
-        TextRegressionSettings.model_validate(content["settings"]),
-        FineTuningSettings.model_validate(content["fine_tuning"]),
-        TrainingSettings.model_validate(content["training"]),
-        LanguageModelSettings(model=content["base"]["model"], max_tokens=content["base"]["max_tokens"]),
+        TextRegressionSettings.model_validate(by.member), by.fine_tuning, by.training, by.language_model
     )
     model, backbone = text_model(found, forecaster.settings, forecaster.fine_tuning, forecaster.training.seed)
     load_trained(model, weights)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.as_of import AsOfView
 from pipeline.models.base import Forecaster
-from pipeline.models.networks.forecaster import require_history
+from pipeline.models.history import require_history
 from pipeline.models.panel import Panel
 from pipeline.models.registry import MODEL, make, start_from
 from pipeline.settings import Settings
@@ -28,7 +28,7 @@ def build_training_panel(view: AsOfView, settings: Settings, *, home: Path | Non
         HistoryError: fewer days of orders were known than `training.min_history_days`, or none within the active days.
     """
     panel = build_panel(view, settings, horizon=settings.forecast.horizon_days, home=home)
-    require_history(panel, settings.training)
+    require_history(panel, settings.training, f"the {MODEL}")
     return panel
 
 

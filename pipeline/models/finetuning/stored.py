@@ -7,10 +7,10 @@ with `method: full` are all weights. Adapters on another base would be noise, so
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import ModelError
-from pipeline.model_settings import FineTuningSettings
+from pipeline.model_settings import FineTuningSettings, MemberSettings, TrainingSettings
 from pipeline.models.language_model import ModelFolder, find_language_model
 from pipeline.settings import LanguageModelSettings
 
@@ -36,6 +36,44 @@ def open_adapted(found: ModelFolder, settings: FineTuningSettings, seed: int) ->
     takes_positions = settings.method in {"prefix", "prompt"}
     backbone = open_backbone(found, virtual_tokens=settings.virtual_tokens if takes_positions else 0)
     return backbone, adapt(backbone.network, settings, seed=seed)
+
+
+class Sections(NamedTuple):
+    """The settings that a forecaster was fine-tuned by.
+
+    Attributes:
+        member: of the member itself.
+        fine_tuning: how.
+        training: seed, validation and history.
+        language_model: the base model.
+    """
+
+    member: Mapping[str, Any]
+    fine_tuning: FineTuningSettings
+    training: TrainingSettings
+    language_model: LanguageModelSettings
+
+
+def sections_to_json(
+    member: MemberSettings, fine_tuning: FineTuningSettings, training: TrainingSettings, base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `sections_of` reads back; `base` as of `base_to_json`."""
+    return {
+        "base": dict(base),
+        "settings": member.model_dump(mode="json"),
+        "fine_tuning": fine_tuning.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+    }
+
+
+def sections_of(content: Mapping[str, Any]) -> Sections:
+    """The settings of a stored forecaster."""
+    return Sections(
+        content["settings"],
+        FineTuningSettings.model_validate(content["fine_tuning"]),
+        TrainingSettings.model_validate(content["training"]),
+        LanguageModelSettings(model=content["base"]["model"], max_tokens=content["base"]["max_tokens"]),
+    )
 
 
 def base_to_json(found: ModelFolder, settings: LanguageModelSettings) -> dict[str, Any]:
@@ -103,10 +141,3 @@ def read(folder: Path, kind: str) -> "tuple[dict[str, Any], dict[str, Tensor]]":
         return content, load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the stored {kind} cannot be read ({error}); train again") from error
-
-
-def available(device: str) -> str:
-    """The device asked for, or the CPU where a model trained on a GPU meets a machine without one."""
-    import torch
-
-    return device if device == "cpu" or torch.cuda.is_available() else "cpu"

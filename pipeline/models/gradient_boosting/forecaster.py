@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import HistoryError, ModelError
+from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import (
     Array,
@@ -28,6 +28,7 @@ from pipeline.models.base import (
 from pipeline.models.gradient_boosting.boosters import Boosters, grid_of
 from pipeline.models.gradient_boosting.features import Features
 from pipeline.models.gradient_boosting.windows import Demand, Windows
+from pipeline.models.history import LOOKBACK_DAYS, require_history
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import read_description, save_description
@@ -37,8 +38,6 @@ KIND = "lightgbm"
 FORMAT = 2
 STRETCH = 28
 """Days of a sum: about a month, and the same weekdays in each."""
-LOOKBACK_DAYS = 730
-"""Days of history that a forecast reads; as for networks, for the sake of items sold once a year."""
 _SUMS = "sums"
 _SERIES_AT_ONCE = 256
 _OF_DAYS = 0.6
@@ -76,7 +75,7 @@ class LightgbmQuantiles:
         """
         from pipeline.models.gradient_boosting.training import Task, train
 
-        require_history(panel, self.settings)
+        require_history(panel, self.settings, self.name)
         held = max(1, min(self.settings.validation_days, panel.history // 4, panel.horizon))
         # a sum must fit into the days that validate it, and three times as many must be left to learn from
         sums_held = max(held, STRETCH) if panel.history >= 4 * STRETCH else 0
@@ -237,22 +236,6 @@ def _report(days: TrainingReport, sums: TrainingReport | None) -> TrainingReport
         parameters={**days.parameters, **{f"{_SUMS}_{name}": sums.parameters[name] for name in learned}},
         seconds=days.seconds + sums.seconds,
     )
-
-
-def require_history(panel: Panel, settings: TrainingSettings) -> None:
-    """Refuse a panel too short to train on.
-
-    Raises:
-        HistoryError: says how many days there are, how many are needed, and which setting decides.
-    """
-    if panel.history < settings.min_history_days:
-        raise HistoryError(
-            f"too little history to train lightgbm: {panel.history} days of orders ({panel.first_day} to {panel.as_of}) were "
-            f"known on the night of {panel.as_of}, {settings.min_history_days} are needed; choose a later --as-of, ingest "
-            "older orders, or lower training.min_history_days in almanac.yaml"
-        )
-    if not (panel.units > 0).any():
-        raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train lightgbm on")
 
 
 def _dependence(held_back: FittedLightgbm, panel: Panel, days: int, seed: int) -> Dependence:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HistoryError, ModelError
+from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.history import LOOKBACK_DAYS, require_history
 from pipeline.models.networks.architectures import ARCHITECTURES, architecture
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
@@ -82,9 +83,9 @@ class NetworkForecaster:
         from pipeline.models.networks.schedule import Course, torch_threads
         from pipeline.models.networks.training import Training
 
-        require_history(panel, self.settings)
+        require_history(panel, self.settings, self.name)
         network_class = architecture(self.name)
-        device = _available(compute.device)
+        device = compute.usable_device
         unseen = 0
         if start is None:
             course = Course.full(self.settings, panel.history, panel.horizon)
@@ -184,12 +185,6 @@ class NetworkForecaster:
         return replace(spec, levels=StandardScaler.fit(raw))
 
 
-LOOKBACK_DAYS = 730
-"""Days of history that a forecast reads. The longest window is the 56 days up to a year ago, 420 days; the longest level
-is of 400 days, and age counts to 182. The rest is for items sold once a year: their first sale, from which averages
-count, is that of the season before the last."""
-
-
 @dataclass(frozen=True)
 class FittedNetwork:
     """A trained network, ready for any panel of the shop."""
@@ -221,7 +216,7 @@ class FittedNetwork:
         mean = np.zeros(shape)
         quantiles = np.zeros((*shape, len(QUANTILES)))
         finer = np.zeros((*shape, len(GRID_LEVELS))) if grid else None
-        device = _available(self.compute.device)
+        device = self.compute.usable_device
         network = self.network.to(device)
         with torch_threads(self.compute.threads):
             for start in range(0, panel.series, _ROWS_AT_ONCE):
@@ -323,22 +318,6 @@ def load_network(folder: Path, compute: Compute | None = None) -> FittedNetwork:
         raise ModelError(f"{folder}: the stored network cannot be read ({error}); train again") from error
 
 
-def require_history(panel: Panel, settings: TrainingSettings) -> None:
-    """Refuse a panel too short to train on.
-
-    Raises:
-        HistoryError: says how many days there are, how many are needed, and which setting decides.
-    """
-    if panel.history < settings.min_history_days:
-        raise HistoryError(
-            f"too little history to train a network: {panel.history} days of orders ({panel.first_day} to {panel.as_of}) "
-            f"were known on the night of {panel.as_of}, {settings.min_history_days} are needed; choose a later --as-of, "
-            "ingest older orders, or lower training.min_history_days in almanac.yaml"
-        )
-    if not (panel.units > 0).any():
-        raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train a network on")
-
-
 def _start(name: str, start: Fitted, panel: Panel) -> tuple["FittedNetwork", int]:
     """What an update starts from, and how many days of the panel it has not seen."""
     if not isinstance(start, FittedNetwork) or start.name != name:
@@ -348,13 +327,6 @@ def _start(name: str, start: Fitted, panel: Panel) -> tuple["FittedNetwork", int
     if unseen < 1:
         raise ModelError(f"the {name} to go on from was trained as of {seen} and has seen all days up to {panel.as_of}")
     return start, unseen
-
-
-def _available(device: str) -> str:
-    """The device asked for, or the CPU where a model trained on a GPU meets a machine without one."""
-    import torch
-
-    return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 def _levels(levels: tuple[float, ...], device: str) -> Any:

@@ -1,0 +1,26 @@
+"""How much history forecasters that learn need, and how much they look back on."""
+
+from pipeline.errors import HistoryError
+from pipeline.model_settings import TrainingSettings
+from pipeline.models.panel import Panel
+
+LOOKBACK_DAYS = 730
+"""Days of history that a forecast reads. The longest window is the 56 days up to a year ago, 420 days; the longest level
+is of 400 days, and age counts to 182. The rest is for items sold once a year: their first sale, from which averages
+count, is that of the season before the last."""
+
+
+def require_history(panel: Panel, settings: TrainingSettings, name: str) -> None:
+    """Refuse a panel too short to train on.
+
+    Raises:
+        HistoryError: says how many days there are, how many are needed, and which setting decides.
+    """
+    if panel.history < settings.min_history_days:
+        raise HistoryError(
+            f"too little history to train {name}: {panel.history} days of orders ({panel.first_day} to {panel.as_of}) "
+            f"were known on the night of {panel.as_of}, {settings.min_history_days} are needed; choose a later --as-of, "
+            "ingest older orders, or lower training.min_history_days in almanac.yaml"
+        )
+    if not (panel.units > 0).any():
+        raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train {name} on")
