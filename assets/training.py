@@ -204,7 +204,9 @@ def _curves(reports: Mapping[str, TrainingReport]) -> dg.MarkdownMetadataValue:
 
 def _encoders(store: Tracking, settings: Settings, as_of: date) -> dict[str, Encoder]:
     """Stored encoders that tonight's new networks start from, by architecture."""
-    oldest = as_of - timedelta(days=settings.training.pretrain_every_days)
+    if settings.training.pretrain_steps == 0:
+        return {}
+    oldest = as_of - timedelta(days=settings.training.pretrain_every_days - 1)
     # of earlier nights: a run that was killed may have stored tonight's, and its repeat must end in the same bytes
     newest = as_of - timedelta(days=1)
     found = {kind: store.encoder(kind, not_after=newest, not_before=oldest) for kind in ARCHITECTURES}

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ModelError
 from pipeline.models.networks.encoder import Encoder, load_encoder
 from resources.training_run import TrainingRun
 
@@ -67,6 +68,8 @@ def newest_encoder(
     for one in sorted(known, key=lambda one: (one.tags["as_of"], int(one.version)), reverse=True):
         # by its place in the home, for the address that MLflow keeps is absolute
         folder = artifacts / one.run_id / "artifacts" / FOLDER / kind
-        if folder.is_dir():
+        try:
             return load_encoder(folder)
+        except ModelError:
+            continue  # gone, damaged or of an older Almanac: an older one serves, or tonight's training makes a new one
     return None

@@ -6,7 +6,7 @@ What belongs here: the scores. What does not: the rule that judges them (`pipeli
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -102,10 +102,17 @@ def challenge(
         theirs = _tried(champion, settings, made_by, lake.home)
     except (ModelError, SettingsError) as error:
         return Evidence(unjudged=f"the recipe of the champion cannot be tried any more ({error})")
+    trials = [(one, budgeted(by)) for one, by in ((challenger.model, settings), (champion.model, theirs))]
+    if trials[0] == trials[1]:
+        return Evidence(
+            unjudged="at past origins both are trained the same (backtest.max_seconds, or texts known since)"
+        )
     store = Store(workdir / "origins")
-    origins = 2 * len(plan.origins)
-    mine = OriginWork(budgeted(settings), (challenger.model,), made_by, compute, store, lake.home, progress, origins)
-    done, skipped = _forecast(lake, mine, replace(mine, settings=budgeted(theirs), models=(champion.model,)), plan)
+    mine, their = (
+        OriginWork(by, (model,), made_by, compute, store, lake.home, progress, 2 * len(plan.origins))
+        for model, by in trials
+    )
+    done, skipped = _forecast(lake, mine, their, plan)
     found: list[_Origin] = []
     if done:
         with as_of_view(lake, as_of, by_location=by_location, since=plan.origins[0]) as night:
@@ -140,7 +147,7 @@ def _forecast(
     for number, origin in enumerate(plan.origins):
         try:
             done.append((_one(lake, mine, origin, 2 * number), _one(lake, theirs, origin, 2 * number + 1)))
-        except HistoryError as error:
+        except (HistoryError, ModelError) as error:
             skipped[origin] = str(error)
     return done, skipped
 
@@ -149,7 +156,11 @@ def _one(lake: Lake, work: OriginWork, origin: date, number: int) -> OriginForec
     since = origin - timedelta(days=MAX_DAYS - 1)
     # a view of its own for each recipe: a view remembers the language model that it was first asked with
     with as_of_view(lake, origin, by_location=work.settings.shop.by_location, since=since) as view:
-        return work.forecast(view, number)
+        found = work.forecast(view, number)
+    if found.degraded:
+        # without that member it is not the recipe that is asked about
+        raise ModelError("; ".join(found.degraded.values()))
+    return found
 
 
 def _read(night: AsOfView, store: Store, pair: tuple[OriginForecasts, OriginForecasts], horizon: int) -> _Origin:

@@ -40,6 +40,11 @@ class OriginForecasts:
     reused: int
     failed: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def degraded(self) -> dict[str, str]:
+        """Models that answered without some of their members, with the reason."""
+        return {model: f"{model} without {made.failed}" for model, made in self.made.items() if made.failed}
+
 
 @dataclass(frozen=True)
 class OriginWork:
@@ -99,6 +104,8 @@ class OriginWork:
         for step, model in enumerate(self.models, start=number * len(self.models)):
             self.progress(f"backtest {view.as_of}: {model}", step, self.origins * len(self.models))
             known = self.store.made(files[model])
+            if known is not None and known.failed:
+                known = None  # whatever kept a member from answering may have passed
             reused += known is not None
             try:
                 made[model] = known or self._make(files, model, panel, scored)
@@ -127,7 +134,8 @@ class OriginWork:
         for name, member in members_of(fitted).items():
             if name in files and self.store.made(files[name]) is None:
                 part = self._answer(files[name], name, member, scored, member.report.seconds)
-                self.store.note(files[name], replace(part, peak_mb=memory.peak_mb))
+                # its memory cannot be told from that of the others
+                self.store.note(files[name], replace(part, peak_mb=float("nan")))
         return made
 
     def _answer(self, file: Path, model: str, fitted: Fitted, scored: Panel, fit_seconds: float) -> Made:

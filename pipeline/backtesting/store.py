@@ -12,7 +12,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from pipeline.settings import QUANTILE_COLUMNS, Settings
 KEPT = 96
 """Files kept in a cache folder, the newest: a few backtests' worth."""
 _CODE = ("models", "backtesting/origins.py", "backtesting/sums.py")
-_LIBRARIES = ("numpy", "statsforecast", "torch", "lightgbm", "duckdb", "transformers", "peft")
+_LIBRARIES = ("numpy", "statsforecast", "torch", "lightgbm", "duckdb", "transformers", "peft", "chronos-forecasting")
 _META = b"almanac"
 _NOT_USED = {"shop", "sources", "compute", "validation", "publishing", "drift", "retention", "seasons"}
 """Sections of the settings that no forecaster reads; what of the shop shapes a forecast is in the panel."""
@@ -44,8 +44,9 @@ class Made:
         fit_seconds: seconds of fitting.
         forecast_seconds: seconds of forecasting.
         fallbacks: series for which a simpler forecaster answered.
-        peak_mb: memory of the process at its highest, above what it held before (MB).
-        failed: members of an ensemble that were left out, and why.
+        peak_mb: memory of the process at its highest, above what it held before (MB); not a number for a member that was
+            fitted among others.
+        failed: members of an ensemble that were left out, and why: such a forecast is made again where it is asked for.
     """
 
     fit_seconds: float
@@ -187,5 +188,13 @@ def _code_hash() -> str:
     files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*"))]
     for path in sorted(file for file in files if file.suffix in {".py", ".sql"}):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    digest.update(repr([(name, version(name)) for name in _LIBRARIES]).encode())
+    digest.update(repr([(name, _installed(name)) for name in _LIBRARIES]).encode())
     return digest.hexdigest()
+
+
+def _installed(package: str) -> str:
+    """Its version; nothing where an extra is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HistoryError, ModelError
+from pipeline.errors import HistoryError, ModelError, TransientError
 from pipeline.model_settings import EnsembleSettings
 from pipeline.models.base import (
     Array,
@@ -92,13 +92,15 @@ class Ensemble:
             except HistoryError as error:
                 failed[name] = str(error)
                 too_short.append(error)
+            except TransientError:
+                raise  # the night is tried again, and has the member then
             except Exception as error:  # whatever a library trips over must not stop the night
                 failed[name] = f"{type(error).__name__}: {error}"
         if not fitted:
             if len(too_short) == len(failed) and too_short:
                 raise too_short[0]
             raise ModelError("no member of the ensemble could be fitted:\n" + _listed(failed))
-        held = max(1, min(self.validation_days, panel.history // 4))
+        held = _held_back(panel, fitted, self.validation_days)
         combined = _combine(panel, fitted, failed, held, self.settings)
         combined = replace(combined, report=_report(combined, held, time.perf_counter() - began))
         unseen = {name: member.validated or member for name, member in combined.members.items()}
@@ -231,6 +233,16 @@ def load_ensemble(folder: Path, load_member: Callable[[Path], Fitted]) -> Fitted
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: the stored ensemble cannot be read ({error}); train again") from error
+
+
+def _held_back(panel: Panel, fitted: Mapping[str, Fitted], validation_days: int) -> int:
+    """Last days that no member's validated weights have seen: an update, or a short horizon, holds back fewer."""
+    theirs = [
+        int(member.report.parameters["validation_days"])
+        for member in fitted.values()
+        if member.validated is not None and "validation_days" in member.report.parameters
+    ]
+    return max(1, min(validation_days, panel.history // 4, panel.horizon, *theirs))
 
 
 def _combine(

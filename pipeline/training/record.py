@@ -144,7 +144,7 @@ class Rollback:
             "origins": 0,
             "made_at": made_at,
         } | dict.fromkeys(_COMPARED)
-        part = f"rollback-{self.version.replace('/', '-')}"
+        part = f"rollback-{self.version.replace('/', '-')}-{made_at:%Y%m%dT%H%M%S}"
         with lake.connect() as con:
             lake.write(con, "champion_decisions", {"as_of": self.as_of}, pa.Table.from_pylist([decision]), part=part)
 
