@@ -66,12 +66,14 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 run.log_scores(pa.Table.from_pandas(report.scores, preserve_index=False))
                 by_location = work.settings.shop.by_location
                 run.log_plots(item_fans(work.lake, as_of, MODEL, by_location=by_location))
+            work.tell(context, [f"DEGRADED: the backtest scores {told}" for told in report.degraded.values()])
             if LEADERBOARD_TAG in context.run.tags:
                 board = write_leaderboard(report, home.path / "report" / "leaderboard")
                 if champion:
                     tracking.of(work.settings).run(champion.run_id).log_files((board.csv, board.picture), "leaderboard")
             shown = {
                 "failed": "; ".join(f"{model}: {why}" for model, why in report.failed.items()) or "none",
+                "degraded": "; ".join(report.degraded.values()) or "none",
                 "scores": markdown_table(records(report.summary.reset_index())),
                 "wql_by_horizon": dg.MetadataValue.md(inline_png(plot_wql_by_horizon(report.scores))),
                 "origins": ", ".join(map(str, report.origins)),

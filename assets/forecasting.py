@@ -46,7 +46,9 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
             work.tell(context, night.told)
             vintage = night.vintage
             if vintage.degraded:
-                context.log.warning(f"degraded: forecast without some members of the model. {vintage.degraded}")
+                work.tell(
+                    context, [f"DEGRADED: {as_of} forecast without some members of the model. {vintage.degraded}"]
+                )
             rows = (vintage.forecast_rows, vintage.total_rows, 1)
             shown = {
                 "series": vintage.series,

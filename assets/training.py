@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
@@ -31,6 +32,27 @@ from resources.tracking import ModelVersion, Tracking, TrackingResource
 TABLES = ("drift", "champion_decisions", "champion_evidence", "model_versions")
 
 
+@dataclass(frozen=True)
+class _Champion:
+    """The night's champion before it trains.
+
+    Attributes:
+        version: its version; None in a home without one.
+        fitted: its forecaster.
+        gone: why it cannot be loaded.
+        network: the full training that it carries on.
+    """
+
+    version: ModelVersion | None
+    fitted: Fitted | None
+    gone: ModelError | None
+    network: Trained | None
+
+    def is_due(self, as_of: date, settings: Settings) -> bool:
+        """Whether it is so old that a new network is due by now."""
+        return self.network is not None and (as_of - self.network.as_of).days >= settings.training.retrain_every_days
+
+
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
     """Assets of the stage."""
     specs = [table_spec(name, FACTS, partitions=partitions) for name in TABLES]
@@ -44,10 +66,12 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
         with home.work(context) as work:
             store = tracking.of(work.settings)
             for adopted in _adopt(work, store):
-                context.log.warning(f"{adopted} was registered by a run that was killed; its rows are written now")
+                work.tell(context, [f"{adopted} was registered by a run that was killed; its rows are written now"])
             trainings = recorded_trainings(work.lake)
             measures = _drift(work, store, as_of, trainings)
             champion = store.champion(as_of)
+            picked = compute.pick(work.settings.compute)
+            serving, gone = _load(store, champion, picked)
             decision = decide(
                 trainings,
                 as_of,
@@ -56,13 +80,17 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 champion=champion.model_version if champion else None,
                 drift=describe(measures) if work.settings.drift.retrain else "",
             )
+            if gone:
+                decision = Decision("full", f"the champion cannot serve any more: {gone}")
             shown: dict[str, object] = {"decision": decision.action, "why": decision.reason}
             if decision.action == "reuse":
                 rows = {"drift": len(measures)}
                 shown["model_version"] = champion.model_version if champion else ""
             else:
-                picked = compute.pick(work.settings.compute)
-                trained, origins = _train(context, work, store, decision, as_of=as_of, champion=champion, picked=picked)
+                present = _Champion(
+                    champion, serving, gone, network_of(trainings, champion.model_version) if champion else None
+                )
+                trained, origins = _train(context, work, store, decision, as_of=as_of, present=present, picked=picked)
                 rows = dict.fromkeys(TABLES, 1) | {"drift": len(measures), "champion_evidence": origins}
                 shown |= trained
             drifted = markdown_table([vars(one) | {"is_drift": one.is_drift} for one in measures])
@@ -110,7 +138,7 @@ def _train(
     decision: Decision,
     *,
     as_of: date,
-    champion: ModelVersion | None,
+    present: "_Champion",
     picked: Compute,
 ) -> tuple[dict[str, object], int]:
     """Train, judge, register and write down; what of it is shown, and at how many past origins it was tried."""
@@ -123,9 +151,7 @@ def _train(
         panel = build_training_panel(view, settings, home=home)
         snapshot = view.snapshot
     recipe = recipe_of(work.lake, settings, as_of)
-    serving, gone = _load(store, champion, picked)
-    if gone and decision.action == UPDATE:
-        raise gone
+    champion, serving, gone = present.version, present.fitted, present.gone
     start = serving if decision.action == UPDATE else None
     with store.training_run(
         as_of=as_of, kind=forecaster.name, compute=picked, settings=settings, dagster_run_id=context.run_id
@@ -149,6 +175,7 @@ def _train(
                 days=int(fitted.report.parameters.get("validation_days", 0)),
                 seed=settings.training.seed,
                 challenge=_challenge(work, store, recipe, champion, as_of=as_of, picked=picked) if champion else None,
+                is_due=present.is_due(as_of, settings),
             )
         )
         run.log_decision(verdict.to_json())
@@ -168,9 +195,9 @@ def _train(
         record.write(work.lake, version.model_version, run_id=version.run_id, made_at=version.made_at)
     shutil.rmtree(checkpoints, ignore_errors=True)
     if left_out := fitted.report.parameters.get("degraded"):
-        context.log.warning(f"degraded: trained without some members. {left_out}")
+        work.tell(context, [f"DEGRADED: {version.model_version} was trained without some members. {left_out}"])
     if not verdict.promoted:
-        context.log.warning(f"{version.model_version} does not become champion: {verdict.reason}")
+        work.tell(context, [f"{version.model_version} does not become champion: {verdict.reason}"])
     report = fitted.report
     return {
         "model_version": version.model_version,

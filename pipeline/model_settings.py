@@ -31,22 +31,46 @@ class AugmentationSettings(Closed):
 
 
 class TrainingSettings(Closed):
-    """How networks are trained, when, and within which budgets."""
+    """How networks and LightGBM are trained, when, and within which budgets."""
 
     seed: int = Field(default=7, ge=0, description="Seed of everything random.")
     history_days: int = Field(default=112, ge=28, description="Days of history that the encoder reads.")
     hidden: int = Field(default=64, ge=4, description="Width of encoder and decoder.")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout of networks.")
-    pretrain_steps: int = Field(default=200, ge=0, description="Self-supervised steps (next-k-day mean); 0: none.")
+    pretrain_steps: int = Field(
+        default=200,
+        ge=0,
+        description="Self-supervised steps of a new network's encoder (the next day, the mean of the next days, masked spans); "
+        "0: none.",
+    )
     pretrain_every_days: int = Field(
         default=182, ge=0, description="New networks start from the stored encoder until its pretraining is this old."
     )
-    max_steps: int = Field(default=1500, ge=1, description="Most fine-tuning steps of one training.")
-    max_seconds: float = Field(default=240.0, gt=0, description="Most seconds of one training, pretraining included.")
-    batch_size: int = Field(default=256, ge=1, description="Series windows per step.")
+    max_steps: int = Field(
+        default=1500,
+        ge=1,
+        description="Most fine-tuning steps of one training, and most rounds of LightGBM where they are fewer than its own.",
+    )
+    max_seconds: float = Field(
+        default=240.0,
+        gt=0,
+        description="Most seconds of one training, pretraining included, of each member that has none of its own. A network "
+        "that the machine became too busy for may take up to three times as long, to make the steps without which it has "
+        "learned nothing; where it cannot, it is refused.",
+    )
+    batch_size: int = Field(
+        default=256,
+        ge=1,
+        description="Series windows per step; on a GPU whose memory does not hold them, in parts. LightGBM learns from so many "
+        "windows for each of max_steps, at most.",
+    )
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW weight decay.")
-    patience: int = Field(default=4, ge=1, description="Validations without improvement before stopping early.")
+    patience: int = Field(
+        default=4,
+        ge=1,
+        description="Validations without improvement before stopping early; tens of rounds for LightGBM.",
+    )
     validation_days: int = Field(default=28, ge=7, description="Length of the time-based validation window.")
     min_history_days: int = Field(default=56, ge=14, description="Shortest shop history that training accepts.")
     retrain_every_days: int = Field(
@@ -90,8 +114,8 @@ class FineTuningSettings(Closed):
     alpha: int = Field(default=16, ge=1, description="Scale of LoRA and AdaLoRA.")
     target_modules: tuple[str, ...] = Field(
         default=(),
-        description="Layers that LoRA and AdaLoRA adapt, by the end of their names; default: query and value of the model's "
-        "attention. A name that the model lacks is refused.",
+        description="Layers of a language model that LoRA and AdaLoRA adapt, by the end of their names; default: query and "
+        "value of the model's attention. A name that the model lacks is refused. Chronos has members.chronos.target_modules.",
     )
     virtual_tokens: int = Field(
         default=8, ge=1, description="Tokens that prefix and prompt tuning put before the text."
@@ -108,12 +132,16 @@ class FineTuningSettings(Closed):
     batch_size: int = Field(
         default=32, ge=1, description="Examples per step, all processes and accumulated parts together."
     )
-    accumulate: int = Field(default=1, ge=1, description="Parts that a batch is computed in, one after the other.")
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="Parts that a batch is computed in, one after the other; each draws its own dropout and other wordings.",
+    )
     processes: int = Field(
         default=1,
         ge=1,
         description="Processes on this machine that share each batch: one per GPU, or several on the CPU. The weights are "
-        "those of one process, but for rounding.",
+        "those of one process that accumulates as many times the parts, but for rounding.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Compute activations twice rather than keep them.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -143,10 +171,15 @@ class FineTuningSettings(Closed):
     )
 
 
-class MemberSettings(Closed):
-    """One forecaster as a member of the night's model."""
+class UntrainedMemberSettings(Closed):
+    """One forecaster as a member of the night's model, one that has nothing to train."""
 
     on: bool = Field(description="The forecaster is a member.")
+
+
+class MemberSettings(UntrainedMemberSettings):
+    """One forecaster as a member of the night's model, with a budget."""
+
     max_seconds: float = Field(
         default=0.0, ge=0, description="Most seconds of its training; 0: those of training.max_seconds."
     )
@@ -174,7 +207,20 @@ class ChronosSettings(MemberSettings):
     allow_download: bool = Field(
         default=False, description="The id may be fetched from the Hub; else it must be in the local cache."
     )
-    fine_tune: bool = Field(default=False, description="Fine-tune with LoRA (`fine_tuning`); else zero-shot.")
+    fine_tune: bool = Field(
+        default=False,
+        description="Fine-tune with LoRA, by `fine_tuning`; its target modules, its rate of heads, and what it does to texts "
+        "concern language models alone. Else zero-shot.",
+    )
+    target_modules: tuple[str, ...] = Field(
+        default=(),
+        description="Linear layers that LoRA adapts here, by the end of their names, instead of fine_tuning.target_modules; "
+        "default: query and value of the attention (q, v). A name that the model lacks is refused.",
+    )
+
+
+def _untrained() -> UntrainedMemberSettings:
+    return UntrainedMemberSettings(on=False)
 
 
 def _off() -> MemberSettings:
@@ -186,13 +232,19 @@ def _on() -> MemberSettings:
 
 
 class MembersSettings(Closed):
-    """The forecasters of the house, each on or off as a member of the night's model, with a budget."""
+    """The forecasters of the house, each on or off as a member of the night's model, with a budget where it is trained."""
 
-    seasonal_naive: MemberSettings = Field(default_factory=_off, description="Next week is this week.")
-    seasonal_naive_year: MemberSettings = Field(default_factory=_off, description="This year is last year.")
-    auto_ets: MemberSettings = Field(default_factory=_off, description="AutoETS, one per series.")
-    dynamic_theta: MemberSettings = Field(default_factory=_off, description="Dynamic optimised Theta, one per series.")
-    croston: MemberSettings = Field(default_factory=_off, description="Croston's method for intermittent series (SBA).")
+    seasonal_naive: UntrainedMemberSettings = Field(default_factory=_untrained, description="Next week is this week.")
+    seasonal_naive_year: UntrainedMemberSettings = Field(
+        default_factory=_untrained, description="This year is last year."
+    )
+    auto_ets: UntrainedMemberSettings = Field(default_factory=_untrained, description="AutoETS, one per series.")
+    dynamic_theta: UntrainedMemberSettings = Field(
+        default_factory=_untrained, description="Dynamic optimised Theta, one per series."
+    )
+    croston: UntrainedMemberSettings = Field(
+        default_factory=_untrained, description="Croston's method for intermittent series (SBA)."
+    )
     lightgbm: MemberSettings = Field(default_factory=_on, description="LightGBM quantiles on features made in SQL.")
     lstm: MemberSettings = Field(default_factory=_off, description="LSTM sequence-to-sequence network.")
     transformer: MemberSettings = Field(default_factory=_off, description="Transformer over weekly patches.")

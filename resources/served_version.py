@@ -19,7 +19,11 @@ from pipeline.tracking.serving import DEFAULT_HORIZON, PROMOTION, ServingContext
 
 _PACKAGE = Path(pipeline.__file__).parent
 _SHIPPED_ROOMS = ("models", "tracking")
-_REQUIRED = ("duckdb", "lightgbm", "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML", "safetensors", "torch")
+_REQUIRED = (
+    "duckdb", "lightgbm", "mlflow", "numpy", "pandas", "peft", "pyarrow", "pydantic", "PyYAML", "safetensors", "statsforecast",
+    "torch", "transformers",
+)  # fmt: skip
+"""What any member may compute with, the extra for Chronos aside."""
 
 
 def save_served_version(

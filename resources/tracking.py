@@ -34,6 +34,8 @@ __all__ = ("CHAMPION", "ModelVersion", "Tracking", "TrackingResource", "model_na
 
 CHAMPION = "champion"
 _PROMOTED = "promoted"
+_SHAPING = ("training", "members", "ensemble", "fine_tuning", "language_model")
+"""Sections of the settings that become parameters of a training's run."""
 
 
 class Tracking:
@@ -71,7 +73,7 @@ class Tracking:
 
         Args:
             as_of: the night.
-            kind: kind of forecaster, for example lstm.
+            kind: kind of forecaster, for example ensemble.
             compute: where it is trained.
             settings: the home's settings; those that shape the model become parameters.
             dagster_run_id: the Dagster run.
@@ -92,7 +94,7 @@ class Tracking:
         run = TrainingRun(self.store, started.info.run_id, tags)
         try:
             run.log_parameters(
-                {part: getattr(settings, part).model_dump(mode="json") for part in ("training", "language_model")}
+                {part: getattr(settings, part).model_dump(mode="json") for part in _SHAPING}
                 | {"compute": {"threads": compute.threads, "mixed_precision": compute.mixed_precision}}
             )
             yield run

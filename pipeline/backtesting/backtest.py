@@ -23,6 +23,7 @@ from pipeline.backtesting.store import Store
 from pipeline.backtesting.sums import score_sums
 from pipeline.errors import HistoryError
 from pipeline.lake import Lake
+from pipeline.model_settings import MemberSettings
 from pipeline.models.base import Array, Compute, Progress, silent
 from pipeline.models.registry import MODEL
 from pipeline.settings import Settings
@@ -53,6 +54,7 @@ class BacktestReport:
         skipped: origins asked for that were not possible, with the reason.
         models: forecasters that were scored, the model under test first.
         failed: forecasters that could not answer at every origin, with the reason.
+        degraded: ensembles that answered without some of their members at an origin, with the reason.
         items: scored series per origin.
         rows: rows of `backtest_forecasts`.
         sum_rows: rows of `backtest_sums`.
@@ -70,6 +72,7 @@ class BacktestReport:
     skipped: Mapping[date, str]
     models: tuple[str, ...]
     failed: Mapping[str, str]
+    degraded: Mapping[str, str]
     items: tuple[int, ...]
     rows: int
     sum_rows: int
@@ -157,6 +160,7 @@ def run_backtest(
         skipped=skipped,
         models=scored,
         failed=failed,
+        degraded={model: why for one in reversed(done) for model, why in one.degraded.items()},
         items=tuple(len(one.series.item_id) for one in done),
         rows=rows,
         sum_rows=sum_rows,
@@ -180,7 +184,7 @@ def budgeted(settings: Settings) -> Settings:
     own = {
         name: member.model_copy(update={"max_seconds": min(member.max_seconds, seconds)})
         for name in type(settings.members).model_fields
-        if (member := getattr(settings.members, name)).has_own_budget
+        if isinstance(member := getattr(settings.members, name), MemberSettings) and member.has_own_budget
     }
     training = settings.training.model_copy(update={"max_seconds": seconds})
     return settings.model_copy(update={"training": training, "members": settings.members.model_copy(update=own)})

@@ -111,6 +111,25 @@ def event_features(
     return tuple(columns), np.stack(list(columns.values()), axis=1).astype(np.float32)
 
 
+def after_scales(names: Sequence[str]) -> dict[str, int]:
+    """Scales in days of the columns `<event>_after`, by event; an event's columns `<event>_before_<scale>` tell its ramp.
+
+    Args:
+        names: names of columns, as of `event_features`.
+    """
+    before: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        event, found, scale = name.rpartition("_before_")
+        if found and scale.isdigit():
+            before[event] = (*before.get(event, ()), int(scale))
+    after = {ramp.before: ramp.after for ramp in (_LARGE, _SMALL, _OWN)}
+    return {
+        event: after[tuple(sorted(scales))]
+        for event, scales in before.items()
+        if f"{event}_after" in names and tuple(sorted(scales)) in after
+    }
+
+
 def untrained(features: Floats, history: int) -> NDArray[np.bool_]:
     """Columns whose weight cannot be learned from the first `history` days: constant there, or hardly on.
 

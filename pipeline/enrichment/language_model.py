@@ -108,16 +108,17 @@ def load_language_model(
         ModelError: no such model, or files that cannot be loaded.
         TransientError: the Hub could not be reached.
     """
+    from pipeline.models.finetuning.backbone import positions_of
+
     found = find_language_model(settings, home=home)
     compute = compute or Compute()
     tokenizer, network = open_language_model(found)
-    longest = getattr(network.config.get_text_config(), "max_position_embeddings", None) or settings.max_tokens
     return LanguageModel(
         model_id=found.model_id,
         tokenizer=tokenizer,
         network=network.eval().to(compute.device),
         device=compute.device,
-        max_tokens=min(settings.max_tokens, longest),
+        max_tokens=min(settings.max_tokens, positions_of(network) or settings.max_tokens),
         batch_size=settings.batch_size,
         mixed_precision=compute.mixed_precision,
     )

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
 FORECAST_TABLES = ("forecasts", "forecast_totals")
-_LIBRARIES = ("almanac", "duckdb", "numpy", "pyarrow", "torch")
+_LIBRARIES = ("almanac", "duckdb", "lightgbm", "numpy", "pyarrow", "statsforecast", "torch", "transformers")
 
 State = Literal["stands", "removed", "missing", "altered"]
 """Of a vintage's files: as written; removed by retention; gone; not what was written."""

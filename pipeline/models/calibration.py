@@ -2,8 +2,8 @@
 
 The day's own distributions do not say it: independent days gave 28-day totals whose 80 % interval covered 66 to 72 %. The
 share of variance that the days of an item have in common is chosen per volume class on days that no member has seen, so that
-intervals of weeks and of the whole stretch cover their share there: nested intervals, of which the narrowest that covers
-enough is taken (conformal prediction by nested sets, Gupta, Kuchibhotla and Ramdas 2022). On four origins of Online
+intervals of weeks and of the whole stretch cover 80 % there: nested intervals, of which those that come nearest are
+taken (as in conformal prediction by nested sets, Gupta, Kuchibhotla and Ramdas 2022). On four origins of Online
 Retail II what was chosen so covered the days to come within two points of what it had covered before.
 """
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.models.base import Array, Dependence, Forecast
 from pipeline.models.panel import Panel
-from pipeline.models.paths import Paths, path_quantiles, recentred
-from pipeline.models.quantiles import GRID_LEVELS, LEVELS
+from pipeline.models.paths import Paths, SeriesPaths, finest, path_quantiles, recentred
+from pipeline.models.quantiles import LEVELS
 
 SHARES: tuple[float, ...] = (0.0, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4)
 """Shares that are tried."""
@@ -29,7 +29,7 @@ _LOW, _HIGH = (int(np.flatnonzero(np.isclose(LEVELS, level))[0]) for level in (0
 
 
 def item_shares(
-    panel: Panel, answer: Forecast, actual: Array, classes: NDArray[np.int64], dependence: Dependence
+    panel: Panel, answer: Forecast, actual: Array, classes: NDArray[np.int64], dependence: Dependence, *, count: int
 ) -> Array:
     """Share of variance common to all days of a series, per class.
 
@@ -37,16 +37,16 @@ def item_shares(
         panel: the series, cut at the day before the unseen days.
         answer: their forecast of the unseen days, with its grid.
         actual: (S, D) units that came.
-        classes: (S,) class of each series, from 0 without gaps in what may come.
+        classes: (S,) class of each series, from 0.
         dependence: of the forecast; its market share stays.
+        count: number of classes.
 
     Returns:
-        (classes,) shares; a class of few series takes that of all.
+        (count,) shares; a class of few series takes that of all.
     """
-    count = int(classes.max(initial=-1)) + 1
     covered = np.stack([_covered(panel, answer, actual, replace(dependence, item=share)) for share in SHARES])
     together = _best(covered)
-    found = np.full(max(count, 1), together)
+    found = np.full(count, together)
     for number in range(count):
         mine = classes == number
         if mine.sum() >= _LEAST_SERIES:
@@ -62,20 +62,18 @@ def _best(covered: Array) -> float:
 
 def _covered(panel: Panel, answer: Forecast, actual: Array, dependence: Dependence) -> Array:
     """(S, 2) share of its weeks, and whether the sum of all days, that lie in the 80 % interval of each series."""
-    if answer.grid is None:
-        raise ValueError("calibration needs the grid of the forecast")
     series, days = actual.shape
     weeks = np.arange(0, days - days % WEEK or days, WEEK)
-    paths = Paths(panel.as_of, "calibration", dependence, np.array(GRID_LEVELS), days, _PATHS)
-    grid = answer.grid.astype(np.float32)
-    excess, drawn = paths.tail(grid, answer.mean)
+    paths = Paths(panel.as_of, "calibration", dependence, finest(answer)[1], days, _PATHS)
+    drawn = SeriesPaths(paths, panel.item_id, panel.location, answer)
     covered = np.zeros((series, 2))
     for row in range(series):
-        units = paths.draw(str(panel.item_id[row]), str(panel.location[row]), grid[row], excess[row]).astype(np.int64)
+        units, _ = drawn.draw(row)
         for column, cuts in enumerate((weeks, weeks[:1])):
             whole = days if column else len(weeks) * WEEK
             came = np.add.reduceat(actual[row, :whole], cuts)
-            stated, expected = (np.add.reduceat(of[row, :whole], cuts) for of in (answer.mean, drawn))
-            quantiles = recentred(path_quantiles(np.add.reduceat(units[:whole], cuts, axis=0)), stated, expected)
+            stated, expected = (np.add.reduceat(of[row, :whole], cuts) for of in (answer.mean, drawn.mean))
+            sums = path_quantiles(np.add.reduceat(units[:whole].astype(np.float64), cuts, axis=0))
+            quantiles = recentred(sums, stated, expected)
             covered[row, column] = ((came >= quantiles[:, _LOW]) & (came <= quantiles[:, _HIGH])).mean()
     return covered

@@ -11,15 +11,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import ModelError
 from pipeline.model_settings import ChronosSettings, FineTuningSettings, TrainingSettings
 from pipeline.models.base import Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.history import validation_days
 from pipeline.models.panel import Panel
-from pipeline.models.pretrained.base import Pretrained, base_in, find_base, load_base, require_chronos
+from pipeline.models.pretrained.base import (
+    CONTEXT_DAYS,
+    Pretrained,
+    base_in,
+    find_base,
+    load_base,
+    require_chronos,
+)
 from pipeline.models.pretrained.prediction import predict
 from pipeline.models.pretrained.quantile_function import QuantileFunction
 from pipeline.models.pretrained.windows import COVARIATES, CalendarEffect, Windows
@@ -27,10 +35,11 @@ from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import read_description, repeat_last_week, require_history, save_description
 from pipeline.settings import QUANTILES
 
+if TYPE_CHECKING:
+    from pipeline.models.pretrained.tuning import TuningJob
+
 NAME = "chronos"
 ADAPTER_FILE = "adapter.safetensors"
-CONTEXT_DAYS = 736
-"""Days that are read at most: two years, in patches of 16. The models can read more, at twice the time for twice the days."""
 
 
 @dataclass(frozen=True)
@@ -50,72 +59,73 @@ class Chronos:
     home: Path | None = None
     name: str = NAME
 
-    def fine_tuned(self, on: bool = True) -> "Chronos":
-        """The same forecaster, fine-tuned or (`on` False) zero-shot, to set one against the other."""
-        return replace(self, settings=self.settings.model_copy(update={"fine_tune": on}))
-
     def fit(
         self,
         panel: Panel,
         *,
-        folder: Path,  # noqa: ARG002 - its minutes are not worth resuming
+        folder: Path,
         compute: Compute,
         progress: Progress = silent,
         start: Fitted | None = None,  # noqa: ARG002 - it starts from the pretrained weights
     ) -> "FittedChronos":
         """Load the pretrained model and, with `members.chronos.fine_tune`, teach it the shop.
 
+        Where no weights that it learned forecast the days held back better than the pretrained ones, it stays zero-shot.
+
         Raises:
             HistoryError: less than two weeks of history, or no series old enough to fine-tune on.
-            ModelError: the extra is not installed, the model cannot be loaded, or the fine-tuning diverged.
+            ModelError: the extra is not installed, or the model cannot be loaded; settings that its fine-tuning cannot
+                have, or a fine-tuning that diverged, or has too few seconds or too little memory.
             TransientError: the Hub could not be reached.
         """
         require_history(panel, self.name)
         require_chronos()
         base = find_base(self.settings, self.home)
-        model = load_base(base)
-        held_back = max(1, min(self.training.validation_days, panel.history // 4, panel.horizon))
-        before = panel.history - held_back
-        covariates = base.family == "chronos-2"
-        fitted = FittedChronos(
-            model=model,
-            effect=CalendarEffect.learn(panel, before if self.settings.fine_tune else panel.history)
-            if covariates
-            else None,
-            trained_on={"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()},
-            compute=compute,
-            report=TrainingReport({"base": base.model_id, "fine_tuned": False}, stopped="zero-shot, nothing to train"),
-        )
-        if not self.settings.fine_tune:
+        known = panel.history - validation_days(panel.history, self.training.validation_days, panel.horizon)
+        if self.settings.fine_tune:
+            from pipeline.models.pretrained.tuning import TuningJob
+
+            job = TuningJob(panel, base, self.settings, self.fine_tuning, self.training, known, folder)
+            tuned = _tuned(job, compute, progress)
+            if tuned.report.parameters["kept"] != "zero-shot":
+                return replace(tuned, validated=tuned)
+            report = tuned.report
+        else:
+            report = TrainingReport({"base": base.model_id, "fine_tuned": False}, stopped="zero-shot, nothing to train")
             progress(self.name, 1, 1)
-            if not covariates:
-                return fitted
-            return replace(fitted, validated=replace(fitted, effect=CalendarEffect.learn(panel, before)))
-        tuned = self._tuned(fitted, panel, before, progress)
-        return replace(tuned, validated=tuned)
-
-    def _tuned(self, fitted: "FittedChronos", panel: Panel, known_days: int, progress: Progress) -> "FittedChronos":
-        import torch
-
-        from pipeline.models.pretrained.tuning import Tuning, adapter_config, add_adapter, tune
-
-        model = fitted.model
-        tuning = Tuning(
-            self.fine_tuning,
-            self.training.seed,
-            self.settings.max_seconds,
-            known_days,
-            horizon=max(1, min(panel.horizon, int(model.pipeline.model_prediction_length))),
+        reads = base.family == "chronos-2"
+        fitted = FittedChronos(
+            model=load_base(base),
+            effect=CalendarEffect.learn(panel, panel.history) if reads else None,
+            trained_on=_trained_on(panel),
+            compute=compute,
+            report=report,
         )
-        adapter = adapter_config(self.fine_tuning)
-        device = fitted.compute.usable_device
-        with fitted.at_work(), torch.random.fork_rng(devices=[0] if device != "cpu" else []):
-            torch.manual_seed(self.training.seed)
-            add_adapter(model.network, adapter)
-            model.network.to(device)
-            report = tune(model, fitted.windows(panel), tuning, replace(fitted.compute, device=device), progress)
-        parameters = {"base": model.base.model_id, "fine_tuned": True, **report.parameters}
-        return replace(fitted, adapter=adapter, report=replace(report, parameters=parameters))
+        if not reads:
+            return fitted
+        return replace(fitted, validated=replace(fitted, effect=CalendarEffect.learn(panel, known)))
+
+
+def _tuned(job: "TuningJob", compute: Compute, progress: Progress) -> "FittedChronos":
+    from pipeline.models.finetuning.distributed import Peers, launch
+    from pipeline.models.networks.schedule import torch_threads
+    from pipeline.models.pretrained.tuning import ChronosTuning, train
+
+    job.check()
+    device, processes = compute.usable_device, job.fine_tuning.processes
+    if processes > 1:
+        progress(f"fine-tune in {processes} processes", 0, 1)
+        launch(train, processes, device, compute.threads, job)
+    with torch_threads(compute.threads):
+        # after several processes this only reads what they left
+        tuning = ChronosTuning(job, Peers(device=device), progress)
+        report = tuning.run()
+    tuning.model.network.to("cpu").eval()
+    return FittedChronos(tuning.model, tuning.effect, _trained_on(job.panel), compute, tuning.adapter, report)
+
+
+def _trained_on(panel: Panel) -> dict[str, str]:
+    return {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ class FittedChronos:
 
     def windows(self, panel: Panel) -> Windows:
         """The windows of a panel as this model reads them."""
-        return Windows(panel, self.effect, min(CONTEXT_DAYS, int(self.model.pipeline.model_context_length)))
+        return Windows(panel, self.effect, self.model.context_days)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -206,7 +216,7 @@ class FittedChronos:
         if self.adapter is not None:
             from safetensors.torch import save_file
 
-            from pipeline.models.pretrained.tuning import adapter_weights
+            from pipeline.models.pretrained.adapter import adapter_weights
 
             save_file(adapter_weights(self.model.network), folder / ADAPTER_FILE)
 
@@ -218,7 +228,7 @@ class FittedChronos:
             "family": self.model.base.family,
             "mode": "zero-shot" if self.adapter is None else "fine-tuned with LoRA",
             "adapter": None if self.adapter is None else dict(self.adapter),
-            "context_days": min(CONTEXT_DAYS, int(self.model.pipeline.model_context_length)),
+            "context_days": self.model.context_days,
             "covariates": [] if self.effect is None else list(COVARIATES),
             "trained_on": dict(self.trained_on),
             "stopped": self.report.stopped,
@@ -234,7 +244,7 @@ def load_chronos(folder: Path, compute: Compute | None = None) -> FittedChronos:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from pipeline.models.pretrained.tuning import add_adapter, set_adapter_weights
+    from pipeline.models.pretrained.adapter import add_adapter, set_adapter_weights
 
     content = read_description(folder, NAME)
     try:

@@ -8,7 +8,7 @@ first member that learned it.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,15 +144,8 @@ class FittedEnsemble:
         Raises:
             ModelError: no member could answer, with the reason of each.
         """
-        answers: dict[str, Forecast] = {}
         failed = dict(self.failed)
-        for name, member in self.members.items():
-            try:
-                answers[name] = member.forecast(panel, horizon, grid=True, progress=_within(name, progress))
-            except Exception as error:  # see `Ensemble.fit`
-                failed[name] = f"{type(error).__name__}: {error}"
-        if not answers:
-            raise ModelError("no member of the ensemble could answer:\n" + _listed(failed))
+        answers = _asked(self.members, panel, horizon, failed, progress)
         classes = self.classes.index(panel)
         answer = _averaged(answers, self._weights_of(answers)[classes])
         return replace(
@@ -160,7 +153,6 @@ class FittedEnsemble:
             grid=answer.grid if grid else None,
             grid_levels=answer.grid_levels if grid else None,
             item_share=self.item_shares[classes],
-            stretches=next((each.stretches for each in answers.values() if each.stretches), None),
             failed=failed,
         )
 
@@ -204,35 +196,55 @@ def members_of(fitted: Fitted) -> Mapping[str, Fitted]:
 
 
 def load_ensemble(folder: Path, load_member: Callable[[Path], Fitted]) -> FittedEnsemble:
-    """Read back what `FittedEnsemble.save` wrote.
+    """Read back what `FittedEnsemble.save` wrote; a member that cannot be read is left out and named.
 
     Args:
         folder: where it was saved.
         load_member: reads one member's folder.
 
     Raises:
-        ModelError: a file is missing, damaged, or of another format.
+        ModelError: what combines them is missing, damaged, or of another format, or no member can be read.
     """
     path = folder / DESCRIPTION_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("kind") != NAME or content.get("format") != FORMAT:
             raise ModelError(f"{path}: no ensemble of format {FORMAT}; train again with this version")
-        names = content["members"]
+        failed = dict(content["failed"])
+        members = _loaded(folder, content["members"], load_member, failed)
         report = TrainingReport(**content["report"])
         return FittedEnsemble(
-            members={name: load_member(folder / name) for name in names},
-            weights=np.array([[content["weights"][of][name] for name in names] for of in CLASSES]),
+            members=members,
+            weights=np.array([[content["weights"][of][name] for name in members] for of in CLASSES]),
             classes=VolumeClasses(tuple(content["least_units"])),
             item_shares=np.array(content["item_shares"]),
             dependence=Dependence(**content["dependence"]),
-            failed=content["failed"],
+            failed=failed,
             report=replace(
                 report, parts={name: TrainingReport(**part) for name, part in content["report"]["parts"].items()}
             ),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: the stored ensemble cannot be read ({error}); train again") from error
+
+
+def _loaded(
+    folder: Path, names: Sequence[str], load_member: Callable[[Path], Fitted], failed: dict[str, str]
+) -> dict[str, Fitted]:
+    """Members that can be read; what they need beside their folder may be gone, and the others still answer.
+
+    Raises:
+        ModelError: none can, with the reason of each.
+    """
+    members: dict[str, Fitted] = {}
+    for name in names:
+        try:
+            members[name] = load_member(folder / name)
+        except ModelError as error:
+            failed[name] = str(error)
+    if not members:
+        raise ModelError(f"{folder}: no member of the stored ensemble can be read:\n{_listed(failed)}")
+    return members
 
 
 def _held_back(panel: Panel, fitted: Mapping[str, Fitted], validation_days: int) -> int:
@@ -253,17 +265,10 @@ def _combine(
     rows = _spread(panel, origin)
     cut = panel.rows(rows).until(origin)
     actual = panel.units[rows, origin:].astype(np.float64)
-    answers: dict[str, Forecast] = {}
-    for name, member in fitted.items():
-        try:
-            answers[name] = (member.validated or member).forecast(cut, held, grid=True)
-        except Exception as error:  # see `Ensemble.fit`
-            failed[name] = f"{type(error).__name__}: {error}"
-    if not answers:
-        raise ModelError("no member of the ensemble could answer:\n" + _listed(failed))
+    answers = _asked({name: member.validated or member for name, member in fitted.items()}, cut, held, failed)
     classes = VolumeClasses.of(panel)
     of_series = classes.index(cut)
-    quantiles = {name: _full_grid(answer)[..., _IN_GRID] for name, answer in answers.items()}
+    quantiles = {name: _grid_of(answer)[..., _IN_GRID] for name, answer in answers.items()}
     weights = class_weights(actual, quantiles, of_series, shrinkage=settings.shrinkage)
     average = weights.mean(axis=0)
     market = sum(share * fitted[name].dependence.market for share, name in zip(average, answers, strict=True))
@@ -271,8 +276,7 @@ def _combine(
     together = _averaged(answers, weights[of_series])
     shares = np.full(len(CLASSES), dependence.item)
     if actual.sum() > 0:
-        found = item_shares(cut, together, actual, of_series, dependence)
-        shares[: len(found)] = found
+        shares = item_shares(cut, together, actual, of_series, dependence, count=len(CLASSES))
     return FittedEnsemble(
         members={name: fitted[name] for name in answers},
         weights=weights,
@@ -290,15 +294,46 @@ def _averaged(answers: Mapping[str, Forecast], share: Array) -> Forecast:
     finer = np.zeros((series, horizon, len(GRID_LEVELS)))
     for weight, answer in zip(share.T, answers.values(), strict=True):
         mean += weight[:, None] * answer.mean
-        finer += weight[:, None, None] * _full_grid(answer)
-    fallbacks = sum(answer.fallbacks for answer in answers.values())
-    return Forecast(mean, whole_units(finer[..., _IN_GRID]), finer, np.array(GRID_LEVELS), fallbacks)
+        finer += weight[:, None, None] * _grid_of(answer)
+    return Forecast(
+        mean,
+        whole_units(finer[..., _IN_GRID]),
+        finer,
+        np.array(GRID_LEVELS),
+        fallbacks=max(answer.fallbacks for answer in answers.values()),
+        stretches=next((each.stretches for each in answers.values() if each.stretches), None),
+    )
 
 
-def _full_grid(answer: Forecast) -> NDArray[Any]:
+def _asked(
+    members: Mapping[str, Fitted], panel: Panel, horizon: int, failed: dict[str, str], progress: Progress = silent
+) -> dict[str, Forecast]:
+    """Answers of the members that have one, by name; the others go to `failed`.
+
+    Raises:
+        ModelError: none has, with the reason of each.
+        TransientError: one may have an answer in a moment.
+    """
+    answers: dict[str, Forecast] = {}
+    for name, member in members.items():
+        try:
+            answer = member.forecast(panel, horizon, grid=True, progress=_within(name, progress))
+            if not (np.isfinite(answer.mean).all() and np.isfinite(_grid_of(answer)).all()):
+                raise ModelError("answered with numbers that are not finite")
+            answers[name] = answer
+        except TransientError:
+            raise
+        except Exception as error:  # see `Ensemble.fit`
+            failed[name] = f"{type(error).__name__}: {error}"
+    if not answers:
+        raise ModelError("no member of the ensemble could answer:\n" + _listed(failed))
+    return answers
+
+
+def _grid_of(answer: Forecast) -> NDArray[Any]:
     """(S, H, G) grid of an answer at the levels of the house."""
     if answer.grid is None or answer.grid_levels is None or not np.array_equal(answer.grid_levels, GRID_LEVELS):
-        raise ModelError("a member answered without the grid that it was asked for")
+        raise ModelError("answered without the grid that it was asked for")
     return answer.grid
 
 
@@ -326,7 +361,12 @@ def _report(combined: FittedEnsemble, held: int, seconds: float) -> TrainingRepo
         **weights,
         **{f"item_share_{of}": float(share) for of, share in zip(CLASSES, combined.item_shares, strict=True)},
     }
-    return TrainingReport(parameters, seconds=seconds, stopped="all members fitted", parts=parts)
+    return TrainingReport(
+        parameters,
+        seconds=seconds,
+        stopped="some members failed" if combined.failed else "all members fitted",
+        parts=parts,
+    )
 
 
 def _listed(failed: Mapping[str, str]) -> str:

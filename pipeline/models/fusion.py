@@ -4,7 +4,9 @@ The network is the house's Transformer over weekly patches, with its likelihood;
 item's text, which elsewhere stays as the language model made it, and here is fine-tuned together with the network.
 """
 
-import shutil
+import json
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,7 +30,10 @@ SERIES = "transformer"
 """Architecture of the series network."""
 _SERIES_FOLDER = "series"
 _SHARES = {"series": 0.5, "joint": 0.4, "refit": 0.1}
-"""Shares of the seconds."""
+"""Shares of the seconds that reading the texts leaves."""
+_READINGS = 2
+"""Times that all texts are read: before the network learns, and after what reads them has learned."""
+_READING_FILE = "reading.json"
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,14 @@ class Fusion:
         learned = None if before is None else before.reader.learned()
         if learned is not None:
             load_trained(reader.adapted, learned)
+        began = time.monotonic()
         with torch_threads(compute.threads):
             told = reader.told(panel, device)
-        network = self._network(_SHARES["series"])
+        took = time.monotonic() - began
+        texts = texts_of(panel)
+        left = self._left(folder, panel, found.model_id, took) if any(texts) else self.settings.max_seconds
         try:
-            series = network.fit(
+            series = self._network(_SHARES["series"] * left).fit(
                 told,
                 folder=folder / "series",
                 compute=compute,
@@ -95,20 +103,23 @@ class Fusion:
                 start=None if before is None else before.series,
             )
         except ModelError as error:
-            raise ModelError(f"{KIND}, whose network has half of members.fusion.max_seconds: {error}") from error
-        alone = FittedFusion(series, reader, self, base_to_json(found, self.language_model), series.report, compute)
-        if not any(texts_of(panel)) or series.validated is None:
+            raise ModelError(
+                f"{KIND}, whose network has half of what reading texts leaves of members.fusion.max_seconds: {error}"
+            ) from error
+        report = replace(series.report, seconds=series.report.seconds + took)
+        alone = FittedFusion(series, reader, self, base_to_json(found, self.language_model), report, compute)
+        if not any(texts) or series.validated is None:
             return alone.with_validated(series.validated)
         job = FusionJob(
             panel=told,
-            tokens=reader.tokens(texts_of(panel)),
+            tokens=reader.tokens(texts),
             max_tokens=reader.max_tokens,
             series=series.validated,
             fine_tuning=self.fine_tuning,
             training=self.training,
             found=found,
             folder=folder / "joint",
-            max_seconds=_SHARES["joint"] * self.settings.max_seconds,
+            max_seconds=_SHARES["joint"] * left,
             start=learned,
         )
         return self._together(job, alone, panel, progress)
@@ -130,28 +141,30 @@ class Fusion:
             "language_model_weights": sum(weight.numel() for weight in trained(reader.adapted).values()),
             "joint_steps": state.step,
             "joint_best_step": state.best_step,
+            "joint_start_wql": state.curves["validation_loss"][0],
             "joint_validation_wql": state.score,
             "joint_recoveries": state.recoveries,
             "joint_budget": state.budget,
             "parts": joint.loop.parts,
+            "halved": joint.loop.halved,
         }
-        curves = {**alone.report.curves, **{f"joint_{name}": values for name, values in state.curves.items()}}
-        report = replace(
-            alone.report, parameters=parameters, curves=curves, seconds=alone.report.seconds + state.seconds
-        )
+        # curves are the network's: a report has one axis of steps
+        report = replace(alone.report, parameters=parameters, seconds=alone.report.seconds + state.seconds)
         if state.best_step == 0:
             return replace(alone, report=report).with_validated(job.series)
         load_trained(reader.adapted, dict(trained(joint.model.backbone)))
         reader.known.clear()
+        began = time.monotonic()
         with torch_threads(compute.threads):
             told = reader.told(panel, compute.usable_device)
+        took = time.monotonic() - began
         validated = replace(job.series, network=joint.model.network.to("cpu").eval())
         refit = replace(
             job,
             panel=told,
             series=validated,
             folder=job.folder.parent / "refit",
-            max_seconds=_SHARES["refit"] * self.settings.max_seconds,
+            max_seconds=_SHARES["refit"] / _SHARES["joint"] * job.max_seconds,
             phase="refit",
             most_steps=max(1, round(REFIT_SHARE * state.best_step)),
         )
@@ -159,19 +172,48 @@ class Fusion:
         report = replace(
             report,
             parameters={**parameters, "refit_steps": last.loop.state.step},
-            seconds=report.seconds + last.loop.state.seconds,
+            seconds=report.seconds + took + last.loop.state.seconds,
             stopped=state.stopped,
         )
         series = replace(alone.series, network=last.model.network.to("cpu").eval())
         return replace(alone, series=series, report=report).with_validated(validated)
 
-    def clear(self, folder: Path) -> None:
-        """Remove the checkpoints of a training whose result is stored elsewhere."""
-        for part in _SHARES:
-            shutil.rmtree(folder / part, ignore_errors=True)
+    def _left(self, folder: Path, panel: Panel, base: str, took: float) -> float:
+        """Seconds that reading the texts leaves to train in.
 
-    def _network(self, share: float) -> NetworkForecaster:
-        seconds = share * self.settings.max_seconds
+        Args:
+            folder: folder of the training; one that was killed goes on with the seconds that it had, for its checkpoints are
+                those of its seconds.
+            panel: the panel.
+            base: id of the base model.
+            took: seconds that all texts took to read.
+
+        Raises:
+            ModelError: nothing is left.
+        """
+        from pipeline.models.finetuning.reader import texts_of
+        from pipeline.models.networks.checkpoint import fingerprint
+
+        mark = fingerprint(panel, {"base": base, "fine_tuning": self.fine_tuning.model_dump(mode="json")})
+        path = folder / _READING_FILE
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            took = float(stored["seconds"]) if stored["mark"] == mark else took
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # a training that begins
+        most = self.settings.max_seconds
+        if _READINGS * took >= most:
+            texts = len(set(texts_of(panel)) - {""})
+            raise ModelError(
+                f"{KIND}: reading {texts} item texts takes {took:.1f} s and is done twice, which leaves nothing of "
+                f"members.fusion.max_seconds ({most:g}) to train in; raise it in almanac.yaml to "
+                f"{math.ceil(2 * _READINGS * took)} or more, or name a smaller language_model.model"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"mark": mark, "seconds": took}), encoding="utf-8")
+        return most - _READINGS * took
+
+    def _network(self, seconds: float) -> NetworkForecaster:
         return NetworkForecaster(self.training.model_copy(update={"max_seconds": seconds}), SERIES)
 
 
@@ -254,22 +296,23 @@ def load_fusion(folder: Path, compute: Compute | None = None) -> FittedFusion:
     """
     from pipeline.models.finetuning.fusion_training import opened
     from pipeline.models.finetuning.methods import load_trained
-    from pipeline.models.finetuning.stored import find_base, read, sections_of
+    from pipeline.models.finetuning.stored import find_base, naming, read, sections_of
 
     content, weights = read(folder, KIND)
-    found = find_base(content["base"], folder)
-    by = sections_of(content)
-    forecaster = Fusion(MemberSettings.model_validate(by.member), by.fine_tuning, by.training, by.language_model)
-    reader = opened(found, forecaster.fine_tuning, forecaster.training, forecaster.language_model.max_tokens)
-    load_trained(reader.adapted, weights)
-    return FittedFusion(
-        series=load_network(folder / _SERIES_FOLDER, compute),
-        reader=reader,
-        forecaster=forecaster,
-        base=content["base"],
-        report=TrainingReport(**content["report"]),
-        compute=compute or Compute(),
-    )
+    with naming(folder, KIND):
+        found = find_base(content["base"], folder)
+        by = sections_of(content)
+        forecaster = Fusion(MemberSettings.model_validate(by.member), by.fine_tuning, by.training, by.language_model)
+        reader = opened(found, forecaster.fine_tuning, forecaster.training, forecaster.language_model.max_tokens)
+        load_trained(reader.adapted, weights)
+        return FittedFusion(
+            series=load_network(folder / _SERIES_FOLDER, compute),
+            reader=reader,
+            forecaster=forecaster,
+            base=content["base"],
+            report=TrainingReport(**content["report"]),
+            compute=compute or Compute(),
+        )
 
 
 def _run(job: "FusionJob", compute: Compute, progress: Progress) -> "FusionTraining":

@@ -1,4 +1,4 @@
-"""How much history forecasters that learn need, and how much they look back on."""
+"""How much history forecasters that learn need, how much they hold back, and how much they look back on."""
 
 from pipeline.errors import HistoryError
 from pipeline.model_settings import TrainingSettings
@@ -24,3 +24,8 @@ def require_history(panel: Panel, settings: TrainingSettings, name: str) -> None
         )
     if not (panel.units > 0).any():
         raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train {name} on")
+
+
+def validation_days(history: int, wanted: int, horizon: int) -> int:
+    """Length of the validation window: what was asked, but at most a quarter of the history and the horizon."""
+    return max(1, min(wanted, history // 4, horizon))

@@ -1,7 +1,7 @@
 """The panel: what a forecaster reads, as arrays of series × days, and nothing of the database.
 
 A panel is cut from an as-of view (see `pipeline/training/panel.py`), so it holds only what was known on its night:
-demand up to the night, and known-future covariates (calendar, announced promotions, last known prices) beyond it.
+demand up to the night, and known-future covariates (calendar, announced promotions, the last prices paid) beyond it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class Panel:
         units: (S, T) demand in units, zero on days without; before the first sale too.
         units_winsorised: (S, T) the same with outliers pulled in, for training and scaling only, never for scoring.
         price: (S, T + H) price of one unit, carried forward from the last sale; NaN before the first (a back-filled
-            price would be a leak); beyond the night the last known or the announced price.
+            price would be a leak); beyond the night the last one stands, for planned prices are not read.
         promotion: (S, T + H, P) share of the shop reached by each kind of promotion, zero without.
         promotion_kinds: names of the P kinds.
         promotion_lead: (S, T + H, P) how many days before the day its promotion was announced, so that a window of

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelError, SettingsError
+from pipeline.model_settings import MemberSettings
 from pipeline.models.base import Compute, Fitted, Forecaster
 from pipeline.models.networks.architectures import ARCHITECTURES
 from pipeline.settings import Settings
@@ -136,7 +137,7 @@ def make(name: str, settings: Settings, home: Path | None = None) -> Forecaster:
     if name not in FORECASTERS:
         raise ModelError(f"no forecaster {name!r}; there are {', '.join(FORECASTERS)}")
     member = getattr(settings.members, name, None)
-    if member is not None:
+    if isinstance(member, MemberSettings):
         seconds = member.max_seconds if member.has_own_budget else settings.training.max_seconds
         budget = {"max_seconds": seconds}
         members = settings.members.model_copy(update={name: member.model_copy(update=budget)})
@@ -167,6 +168,14 @@ def _loader(place: str) -> Callable[..., Fitted]:
     module, _, function = place.partition(":")
     found: Callable[..., Fitted] = getattr(importlib.import_module(f"pipeline.models.{module}"), function)
     return found
+
+
+def members_in(folder: Path) -> tuple[str, ...]:
+    """Members that a stored ensemble was trained with; none of any other forecaster."""
+    from pipeline.models import ensemble
+
+    path = folder / ensemble.DESCRIPTION_FILE
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["members"]) if path.is_file() else ()
 
 
 def load(folder: Path, compute: Compute | None = None) -> Fitted:

@@ -70,8 +70,8 @@ class TextRegression:
 
         Raises:
             HistoryError: less history than `training.min_history_days`, or nothing sold.
-            ModelError: no such language model, a method that it cannot bear, a fine-tuning that diverged or has too few
-                seconds; or `start` is of another kind or base, or has seen all days of the panel.
+            ModelError: no such language model, a method that it cannot bear, a fine-tuning that diverged, learned nothing or
+                has too few seconds; or `start` is of another kind or base, or has seen all days of the panel.
         """
         from pipeline.models.finetuning.distributed import Peers, launch
         from pipeline.models.finetuning.stored import base_to_json
@@ -98,6 +98,8 @@ class TextRegression:
             training = TextTraining(job, Peers(device=device), progress)
             loop = training.loop
             state = loop.run()
+            if start is None and state.best_step == 0:
+                raise self._learned_nothing(state.step)
             reading, dependence = training.reading()
         parameters = {
             "series": panel.series,
@@ -109,6 +111,7 @@ class TextRegression:
             "weights": sum(weight.numel() for weight in loop.weights.values()),
             "examples": loop.task.examples,
             "parts": loop.parts,
+            "halved": loop.halved,
             "best_step": state.best_step,
             "best_validation_loss": state.score,
             "recoveries": state.recoveries,
@@ -128,11 +131,13 @@ class TextRegression:
             just_fitted=True,
         )
 
-    def clear(self, folder: Path) -> None:
-        """Remove the checkpoint of a training whose result is stored elsewhere."""
-        from pipeline.models.networks.checkpoint import CHECKPOINT_FILE
-
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    def _learned_nothing(self, steps: int) -> ModelError:
+        return ModelError(
+            f"the {KIND} learned nothing: after none of {steps} steps was it better on the days held back than before the "
+            f"first one; raise members.{KIND}.max_seconds (now {self.settings.max_seconds:g}) or fine_tuning.epochs (now "
+            f"{self.fine_tuning.epochs:g}) in almanac.yaml, or lower fine_tuning.learning_rate and "
+            "fine_tuning.head_learning_rate"
+        )
 
 
 @dataclass(frozen=True)
@@ -263,28 +268,29 @@ def load_text_regression(folder: Path, compute: Compute | None = None) -> Fitted
     """
     from pipeline.models.finetuning.answers import Reading
     from pipeline.models.finetuning.methods import load_trained
-    from pipeline.models.finetuning.stored import find_base, read, sections_of
+    from pipeline.models.finetuning.stored import find_base, naming, read, sections_of
     from pipeline.models.finetuning.text_training import text_model
 
     content, weights = read(folder, KIND)
-    found = find_base(content["base"], folder)
-    by = sections_of(content)
-    forecaster = TextRegression(
-        TextRegressionSettings.model_validate(by.member), by.fine_tuning, by.training, by.language_model
-    )
-    model, backbone = text_model(found, forecaster.settings, forecaster.fine_tuning, forecaster.training.seed)
-    load_trained(model, weights)
-    return FittedTextRegression(
-        model=model.eval(),
-        backbone=backbone,
-        forecaster=forecaster,
-        base=content["base"],
-        reading=Reading.from_json(content["reading"]),
-        dependence=Dependence(**content["dependence"]),
-        report=TrainingReport(**content["report"]),
-        trained_on=content["trained_on"],
-        compute=compute or Compute(),
-    )
+    with naming(folder, KIND):
+        found = find_base(content["base"], folder)
+        by = sections_of(content)
+        forecaster = TextRegression(
+            TextRegressionSettings.model_validate(by.member), by.fine_tuning, by.training, by.language_model
+        )
+        model, backbone = text_model(found, forecaster.settings, forecaster.fine_tuning, forecaster.training.seed)
+        load_trained(model, weights)
+        return FittedTextRegression(
+            model=model.eval(),
+            backbone=backbone,
+            forecaster=forecaster,
+            base=content["base"],
+            reading=Reading.from_json(content["reading"]),
+            dependence=Dependence(**content["dependence"]),
+            report=TrainingReport(**content["report"]),
+            trained_on=content["trained_on"],
+            compute=compute or Compute(),
+        )
 
 
 def _start(start: Fitted, panel: Panel, found: ModelFolder) -> FittedTextRegression:

@@ -175,6 +175,8 @@ def _described(vintage: Vintage | None, before: Vintage | None, state: State | N
     if vintage is None:
         return "no forecast"
     told = f"{vintage.series:,} series by {vintage.model_version} (trained as of {vintage.trained_as_of})"
+    if vintage.degraded:
+        told += f", DEGRADED: without {vintage.degraded}"
     if before is None or state not in {"missing", "altered"}:
         return told
     harm = "gone" if state == "missing" else "not what was written"

@@ -109,7 +109,7 @@ def roll_back(home: Path, to: str | None = None, as_of: date | None = None) -> R
         as_of: first night that it serves; default: the newest night that was trained or forecast.
 
     Raises:
-        ModelError: no champion to roll back from, or no version to roll back to.
+        ModelError: no champion to roll back from, or no version to roll back to, or one that cannot be read.
         HomeBusyError: another run holds the home.
     """
     lake = Lake(home, load_settings(home).compute)
@@ -123,6 +123,8 @@ def roll_back(home: Path, to: str | None = None, as_of: date | None = None) -> R
                     f"{home}: no champion to roll back from" + (f" on the night of {night}" if night else "")
                 )
             target = store.version(_name(store, to)) if to else _before(store, present, night)
+            if to:
+                store.load(target)  # what cannot serve must not be put back
             if target.model_version == present:
                 raise ModelError(f"{target.model_version} is the champion of the night of {night} already")
             refuse_later(target.model_version, target.as_of, night)
@@ -135,13 +137,22 @@ def roll_back(home: Path, to: str | None = None, as_of: date | None = None) -> R
 
 
 def _before(store: Tracking, present: str, night: date) -> ModelVersion:
-    found = store.before(present, night)
-    if found is None:
-        raise ModelError(
-            f"{present}, champion of the night of {night}, is the first of its home: there is none to roll "
-            "back to; name a version with --to (`almanac models` lists them)"
-        )
-    return found
+    """The champion before, or the one before that, if an older Almanac stored what this one cannot read."""
+    unreadable: list[str] = []
+    name = present
+    while (found := store.before(name, night)) is not None:
+        try:
+            store.load(found)
+        except ModelError as error:
+            unreadable.append(str(error))
+            name = found.model_version
+        else:
+            return found
+    told = f" that can be read ({'; '.join(unreadable)})" if unreadable else ""
+    raise ModelError(
+        f"{present}, champion of the night of {night}, is the first of its home{told}: there is none to roll "
+        "back to; name a version with --to (`almanac models` lists them)"
+    )
 
 
 def _newest_night(con: duckdb.DuckDBPyConnection) -> date | None:

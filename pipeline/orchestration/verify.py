@@ -3,7 +3,7 @@
 from datetime import date
 from pathlib import Path
 
-from pipeline.errors import HistoryError
+from pipeline.errors import HistoryError, ModelError
 from pipeline.forecasting.replay import Replayed, pinned, replay
 from pipeline.forecasting.vintages import vintages
 from pipeline.lake import Lake
@@ -24,7 +24,6 @@ def verify_night(home: Path, as_of: date | None = None) -> list[Replayed]:
 
     Raises:
         HistoryError: the night was never forecast.
-        ModelError: a version that made it is gone.
         HomeBusyError: another run holds the home.
     """
     settings = load_settings(home)
@@ -41,8 +40,12 @@ def verify_night(home: Path, as_of: date | None = None) -> list[Replayed]:
         replayed = []
         for vintage in wanted:
             used = pinned(pick_compute(settings.compute.model_copy(update={"device": _device(vintage.device)})))
-            fitted = store.load(store.version(vintage.model_version), used)
-            replayed.append(replay(lake, settings, vintage, fitted, device=used.device, progress=REPORTER))
+            try:
+                fitted = store.load(store.version(vintage.model_version), used)
+            except ModelError as error:  # the night's other vintages are compared all the same
+                replayed.append(Replayed(vintage, False, False, (str(error),)))
+            else:
+                replayed.append(replay(lake, settings, vintage, fitted, device=used.device, progress=REPORTER))
         REPORTER.close()
     return replayed
 

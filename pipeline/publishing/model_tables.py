@@ -63,7 +63,7 @@ def print_model(one: Described) -> None:
     print(
         f"{version['model_version']}{role}: {version['kind']}, trained as of {version['as_of']} ({version['trained_because']})"
     )
-    wql = "" if version["wql"] is None else f", WQL {version['wql']:.3f} in its backtest"
+    wql = "" if version["wql"] is None else f", WQL {version['wql']:.3f} at past origins"
     print(f"{version['trained_seconds']:,.0f} s on {version['device']}{wql}; MLflow run {version['run_id']}\n")
     print("Lineage: from its network to itself\n")
     _print(one.lineage, _LINEAGE)

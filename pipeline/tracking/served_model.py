@@ -21,7 +21,9 @@ class AlmanacModel(PythonModel):  # type: ignore[misc]  # MLflow is read without
         from pipeline.models import registry
         from pipeline.tracking.serving import ServingContext
 
-        self._fitted = registry.load(Path(context.artifacts["forecaster"]))
+        folder = Path(context.artifacts["forecaster"])
+        self._fitted = registry.load(folder)
+        self._trained = registry.members_in(folder)
         self._context = ServingContext.load(Path(context.artifacts["context"]))
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -30,12 +32,19 @@ class AlmanacModel(PythonModel):  # type: ignore[misc]  # MLflow is read without
         Args:
             model_input: long frame of history.
             params: `horizon`: days ahead.
+
+        Raises:
+            ModelError: a member of the model cannot answer here: without it this would not be the version's forecast.
         """
+        from pipeline.errors import ModelError
         from pipeline.tracking.serving import DEFAULT_HORIZON, forecast_frame
 
         horizon = int((params or {}).get("horizon", DEFAULT_HORIZON))
         panel = self._context.panel(model_input, horizon)
-        return forecast_frame(panel, self._fitted.forecast(panel, horizon))
+        forecast = self._fitted.forecast(panel, horizon)
+        if missing := {name: why for name, why in forecast.failed.items() if name in self._trained}:
+            raise ModelError(f"served model: members that cannot answer here: {missing}")
+        return forecast_frame(panel, forecast)
 
 
 set_model(AlmanacModel())

@@ -46,6 +46,7 @@ class ServingContext:
         promotion_kinds: kinds of promotions known in training.
         items: (I,) items known in training, sorted.
         text: (I, V) their text vectors.
+        item_text: (I,) their texts, for members that read them; empty where none was known.
         category: (I,) their categories, as index into `category_names`.
         category_names: names of the categories.
     """
@@ -57,6 +58,7 @@ class ServingContext:
     promotion_kinds: tuple[str, ...]
     items: NDArray[np.str_]
     text: Floats
+    item_text: NDArray[np.str_]
     category: NDArray[np.int64]
     category_names: tuple[str, ...]
 
@@ -77,6 +79,7 @@ class ServingContext:
             promotion_kinds=panel.promotion_kinds,
             items=items,
             text=panel.text[row],
+            item_text=np.full(len(items), "") if panel.item_text is None else panel.item_text[row],
             category=panel.category[row],
             category_names=panel.category_names,
         )
@@ -93,6 +96,7 @@ class ServingContext:
             "calendar_names": self.calendar_names,
             "promotion_kinds": self.promotion_kinds,
             "items": self.items.tolist(),
+            "item_text": self.item_text.tolist(),
             "category_names": self.category_names,
         }
         (folder / _NAMES).write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
@@ -112,6 +116,7 @@ class ServingContext:
             promotion_kinds=tuple(names["promotion_kinds"]),
             items=np.array(names["items"], dtype=np.str_),
             text=arrays["text"],
+            item_text=np.array(names["item_text"], dtype=np.str_),
             category=arrays["category"],
             category_names=tuple(names["category_names"]),
         )
@@ -155,7 +160,7 @@ class ServingContext:
         prices = _spread(rows["price"], row, column, (shape[0], shape[1] + horizon), empty=np.nan)
         start = (first - self.first_day).days
         days = slice(start, start + shape[1] + horizon)
-        text, category = self._statics(series["item_id"].to_numpy(dtype=np.str_))
+        text, item_text, category = self._statics(series["item_id"].to_numpy(dtype=np.str_))
         return Panel(
             item_id=series["item_id"].to_numpy(dtype=np.str_),
             location=series["location"].to_numpy(dtype=np.str_),
@@ -170,6 +175,7 @@ class ServingContext:
             closed=self.closed[days],
             first_sold=np.where(sold.any(axis=1), sold.argmax(axis=1), shape[1]).astype(np.int64),
             text=text,
+            item_text=item_text,
             category=category,
             category_names=self.category_names,
         )
@@ -189,15 +195,15 @@ class ServingContext:
             rows[name] = frame[name].astype(float) if name in frame else np.nan
         return rows
 
-    def _statics(self, items: NDArray[np.str_]) -> tuple[Floats, NDArray[np.int64]]:
-        """Text vectors and categories of items; an unknown item has neither."""
+    def _statics(self, items: NDArray[np.str_]) -> tuple[Floats, NDArray[np.str_], NDArray[np.int64]]:
+        """Text vectors, texts and categories of items; an unknown item has none of them."""
         unknown = self.category_names.index("") if "" in self.category_names else 0
         text = np.zeros((len(items), self.text.shape[1]), dtype=np.float32)
         category = np.full(len(items), unknown, dtype=np.int64)
         at = np.searchsorted(self.items, items).clip(max=max(len(self.items) - 1, 0))
         found = self.items[at] == items
         text[found], category[found] = self.text[at[found]], self.category[at[found]]
-        return text, category
+        return text, np.where(found, self.item_text[at], ""), category
 
 
 def forecast_frame(panel: Panel, forecast: Forecast) -> pd.DataFrame:

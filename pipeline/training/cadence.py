@@ -78,7 +78,8 @@ def decide(
 
     Ages count from the last training with today's settings known by the night, whether its version was promoted or not: a
     challenger that lost would lose again tomorrow. While a champion of other settings serves, because theirs lost or a person
-    rolled back, there is nothing to update, and they challenge it again when a new network is due.
+    rolled back, there is nothing to update; they challenge it again when their network or the champion's is due for a new one,
+    though not before an update would have been.
 
     Args:
         trainings: trainings of the home; those of later nights are left aside.
@@ -103,9 +104,18 @@ def decide(
         return Decision("full", f"the last new network is {oldest} days old" if networks else "no network known")
     serving = next((one for one in known if one.model_version == champion), None)
     if serving is not None and serving.settings_hash != shaped_by:
-        left = settings.retrain_every_days - oldest
-        return Decision("reuse", f"{champion} is of other settings; today's challenge it again in {left} days")
+        network = network_of(known, champion) or serving
+        theirs = settings.retrain_every_days - (as_of - network.as_of).days
+        left = min(settings.retrain_every_days - oldest, max(theirs, settings.update_every_days - age))
+        return _against_other_settings(champion, left)
     return _between_networks(age, settings, drift)
+
+
+def _against_other_settings(champion: str, left: int) -> Decision:
+    """What a night does whose champion has other settings than today's, which are due to challenge it in so many days."""
+    if left > 0:
+        return Decision("reuse", f"{champion} is of other settings; today's challenge it again in {left} days")
+    return Decision("full", f"{champion} is of other settings, and its network is due for a new one")
 
 
 def _between_networks(age: int, settings: TrainingSettings, drift: str) -> Decision:

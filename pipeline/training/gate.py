@@ -3,7 +3,8 @@
 A *renewal* has the champion's recipe (the settings that shape a model, `recipe.py`) and newer data: it becomes champion unless
 days that neither has trained on speak against it. A *challenge* has another recipe, and the burden of proof: both recipes
 are trained at past origins with what each origin knew, and it becomes champion only when it is better there, beyond chance
-and not at the cost of bias. Where there is no champion, or it cannot serve any more, any version is better than none.
+and not at the cost of bias. Once the champion is so old that a new network is due, it is enough not to be worse: settings
+that change nothing would else keep a champion that no longer learns. Where there is no champion, or it cannot serve any more, any version is better than none.
 
 Of a renewal, what is scored is not what is registered. A training holds back its last days, chooses its weights by them, and
 then learns them too, so that the version forecasts with all that was known. Only the weights from before that last step can
@@ -52,6 +53,7 @@ def gate(
     days: int,
     seed: int,
     challenge: Callable[[], Evidence] | None = None,
+    is_due: bool = False,
 ) -> Verdict:
     """Judge a challenger.
 
@@ -64,6 +66,7 @@ def gate(
         days: days that the challenger's training held back.
         seed: of the bootstrap.
         challenge: sets both recipes side by side at past origins; None where they are the same: a renewal.
+        is_due: the champion is so old that a new network is due.
     """
     if champion is None or champion_as_of is None:
         return Verdict(True, "the first of its home", rule=FIRST)
@@ -73,7 +76,7 @@ def gate(
         return served_out(error)
     evidence = challenge() if challenge else None
     if evidence and not evidence.unjudged:
-        return judge_challenge(evidence)
+        return judge_challenge(evidence, is_due=is_due)
     unseen = min(days, (panel.as_of - champion_as_of).days)
     if challenger.validated is None or unseen < 1:
         verdict = Verdict(True, "no day that neither has trained on")
@@ -91,19 +94,27 @@ def served_out(error: ModelError) -> Verdict:
     return Verdict(True, f"the champion cannot serve any more: {error}", rule=SERVED_OUT)
 
 
-def judge_challenge(evidence: Evidence) -> Verdict:
-    """The rule for another recipe: better at past origins, beyond chance, and not at the cost of bias."""
+def judge_challenge(evidence: Evidence, *, is_due: bool = False) -> Verdict:
+    """The rule for another recipe: better at past origins, beyond chance, and not at the cost of bias.
+
+    Args:
+        evidence: both recipes at past origins.
+        is_due: the champion is so old that a new network is due: then it is enough not to be worse, or more biased.
+    """
     origins, one = evidence.origins, evidence.pooled
     if one is None or len(origins) < MIN_ORIGINS:
         reason = f"not enough evidence: {len(origins)} of {MIN_ORIGINS} past origins; {evidence.missing}"
         return Verdict(False, reason.removesuffix("; "), one, CHALLENGE, origins)
     told = f"{one.told()} at {len(origins)} origins"
-    if not one.change_high < 0:
-        worse = "significantly worse" if one.change_low > 0 else "not significantly better"
-        return Verdict(False, f"{worse} than the champion's recipe: {told}", one, CHALLENGE, origins)
+    if one.change_low > 0:
+        return Verdict(False, f"significantly worse than the champion's recipe: {told}", one, CHALLENGE, origins)
+    is_better = one.change_high < 0
+    if not is_better and not (is_due and one.change_low <= 0):
+        return Verdict(False, f"not significantly better than the champion's recipe: {told}", one, CHALLENGE, origins)
     if _more_biased(one):
         return Verdict(False, f"{_bias_told(one)}; {told}", one, CHALLENGE, origins)
-    return Verdict(True, f"better than the champion's recipe: {told}", one, CHALLENGE, origins)
+    how = "better than" if is_better else "a new network is due, and it is not worse than"
+    return Verdict(True, f"{how} the champion's recipe: {told}", one, CHALLENGE, origins)
 
 
 def judge(kind: str, comparison: Comparison) -> Verdict:

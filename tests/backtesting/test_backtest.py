@@ -153,6 +153,16 @@ def test_rows_keep_the_contract_and_their_key(plain):
     assert (quantiles >= 0).all()
 
 
+def test_a_stretch_of_one_week_is_that_week_and_what_came_is_counted_once(lake, tmp_path):
+    run(lake, tmp_path, settings_with(horizon_days=7))
+    rows = table(lake, "backtest_sums")
+    assert not rows.duplicated(list(TABLES["backtest_sums"].key)).any()
+    days = pd.date_range(rows["period_start"].iloc[0], rows["period_end"].iloc[0])
+    assert len(days) == 7
+    first = rows.iloc[0]
+    assert first["actual"] == sum(units_of(first["item_id"], day.date()) for day in days)
+
+
 def test_slices_cover_every_forecast_once(plain):
     lake, _ = plain
     scores = table(lake, "backtest_scores")

@@ -128,11 +128,45 @@ def test_pooled_scores_are_over_all_forecasts(against: Callable[..., Any]) -> No
         assert min(each) <= getattr(evidence.pooled, name) <= max(each)
 
 
-def test_recipes_that_forecast_the_same_prove_nothing(against: Callable[..., Any]) -> None:
-    verdict = judge_challenge(against(0.2, 0.2))
-    assert not verdict.promoted
-    assert verdict.comparison is not None
-    assert (verdict.comparison.change_low, verdict.comparison.change_high) == (0, 0)
+def test_recipes_that_are_trained_the_same_at_past_origins_judge_nobody(
+    lake: Lake, against: Callable[..., Any]
+) -> None:
+    shorter = recipe_of(lake, settings_with(0.2), NIGHT)
+    shorter = replace(shorter, sections={"training": dict(shorter.sections["training"]) | {"max_seconds": 5.0}})
+    evidence = against(0.2, 0.2, shorter, max_seconds=1.0)
+    assert "both are trained the same" in evidence.unjudged
+    assert FITTED == []
+
+
+def test_an_origin_at_which_a_recipe_lacks_a_member_is_no_evidence(
+    against: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = NIGHT - timedelta(days=42)
+    forecast = Level.forecast
+
+    def without_a_member(self: Level, panel: Panel, horizon: int, **options: Any) -> Forecast:
+        answer = forecast(self, panel, horizon, **options)
+        return replace(answer, failed={"chronos": "no such folder"} if panel.as_of == first and self.off else {})
+
+    monkeypatch.setattr(Level, "forecast", without_a_member)
+    evidence = against(0.0, 0.4)
+    assert [one.origin for one in evidence.origins] == [NIGHT - timedelta(days=14 * k) for k in (2, 1)]
+    assert f"{first}: " in evidence.missing
+    assert "chronos: no such folder" in evidence.missing
+    monkeypatch.undo()
+    assert len(against(0.0, 0.4).origins) == 3, "it is asked again, not answered for by the cache"
+
+
+def test_an_origin_at_which_a_recipe_cannot_be_fitted_does_not_stop_the_night(
+    against: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(self: Level, panel: Panel, **_: Any) -> Level:
+        raise ModelError("no member of the ensemble could be fitted")
+
+    monkeypatch.setattr(Level, "fit", refuses)
+    evidence = against(0.0, 0.4)
+    assert evidence.origins == ()
+    assert "could be fitted" in judge_challenge(evidence).reason
 
 
 def test_every_origin_trains_on_what_it_knew_and_once_only(against: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.as_of import as_of_view
 from pipeline.enrichment.calendar import build_calendar
-from pipeline.enrichment.calendar_features import event_features, untrained
+from pipeline.enrichment.calendar_features import after_scales, event_features, untrained
 from pipeline.errors import HistoryError
 from pipeline.settings import CalendarSettings, OwnEvent
 
@@ -59,6 +59,16 @@ def test_holidays_flag_the_day_and_its_neighbours(home) -> None:
     assert [columns["holiday"][friday + d] for d in (-1, 0, 1, 2, 3)] == [0, 1, 0, 0, 1]
     assert [columns["day_before_holiday"][friday + d] for d in (-1, 0, 1, 2)] == [1, 0, 0, 1]
     assert [columns["day_after_holiday"][friday + d] for d in (-1, 0, 1)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("countries", [["GB"], ["CN"], ["US", "CN"]])
+def test_names_tell_the_scale_by_which_a_column_falls(home, countries) -> None:
+    columns = features(home, countries, night=date(2010, 12, 1))
+    scales = after_scales(tuple(columns))
+    assert set(scales) == {name.removesuffix("_after") for name in columns if name.endswith("_after")}
+    christmas = columns["christmas_after"]
+    day = christmas.argmax()
+    assert christmas[day + 2] == pytest.approx(np.exp(-2 / scales["christmas"]), rel=1e-5)
 
 
 def test_ramps_rise_to_the_event_and_fall_after_it(home) -> None:

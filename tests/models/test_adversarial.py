@@ -8,7 +8,7 @@ import torch
 from pipeline.models.base import Compute
 from pipeline.models.lstm import Seq2Seq
 from pipeline.models.mlp import Mlp
-from pipeline.models.networks import training
+from pipeline.models.networks import steps
 from pipeline.models.networks.adversarial import attentive, moved
 from pipeline.models.networks.checkpoint import weights_hash
 from pipeline.models.networks.features import OWN_UNITS, Batch, Windows
@@ -121,7 +121,7 @@ def test_the_gradient_of_a_step_is_the_sum_of_both(panel, tmp_path, monkeypatch)
         return real(parameters, limit)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
-    monkeypatch.setattr(training, "moved", lambda batch, epsilon: batch)
+    monkeypatch.setattr(steps, "moved", lambda batch, epsilon: batch)
     for name, epsilon in {"plain": 0.0, "both": EPSILON}.items():
         settings = small(adversarial=epsilon, dropout=0.0, pretrain_steps=0, max_steps=1)
         forecaster = NetworkForecaster(settings, "mlp")

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.model_settings import AugmentationSettings
 from pipeline.models.base import Compute
-from pipeline.models.networks import training
+from pipeline.models.networks import steps, training
 from pipeline.models.networks.augmentation import augmented, source_days
 from pipeline.models.networks.checkpoint import weights_hash
 from pipeline.models.networks.features import OWN_UNITS, Batch, Windows
@@ -159,15 +159,15 @@ def test_training_without_it_is_what_it_was_and_with_it_another(panel, tmp_path)
 
 def test_only_training_steps_are_augmented(panel, tmp_path, monkeypatch):
     phases = []
-    real = training.augmented
-    monkeypatch.setattr(training, "augmented", lambda *given: (phases.append(given[1]), real(*given))[1])
+    real = steps.augmented
+    monkeypatch.setattr(steps, "augmented", lambda *given: (phases.append(given[1]), real(*given))[1])
     settings = small(augmentation=ALL, max_steps=4)
     fitted = NetworkForecaster(settings, "mlp").fit(panel, folder=tmp_path, compute=CPU)
-    steps = fitted.report.parameters
+    planned = fitted.report.parameters
     timing = 6
-    assert len(phases) == steps["steps_validate"] + steps["steps_refit"] + timing
+    assert len(phases) == planned["steps_validate"] + planned["steps_refit"] + timing
     fitted.forecast(panel, 14)
-    assert len(phases) == steps["steps_validate"] + steps["steps_refit"] + timing
+    assert len(phases) == planned["steps_validate"] + planned["steps_refit"] + timing
 
 
 def test_a_killed_training_with_augmentation_resumes_to_the_same_weights(panel, tmp_path, monkeypatch):

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.errors import HistoryError, ModelError
-from pipeline.model_settings import ChronosSettings, FineTuningSettings, TrainingSettings
+from pipeline.errors import ModelError
+from pipeline.model_settings import ChronosSettings
 from pipeline.models import registry
 from pipeline.models.base import Compute
-from pipeline.models.chronos import Chronos
-from pipeline.models.pretrained import prediction, tuning
+from pipeline.models.pretrained import prediction
 from pipeline.models.pretrained.base import find_base
 from pipeline.models.pretrained.quantile_function import QuantileFunction
 from pipeline.models.pretrained.windows import CalendarEffect, Windows
@@ -22,31 +21,14 @@ from pipeline.models.seasonal_naive import SeasonalNaive
 from pipeline.settings import QUANTILES, Settings
 from tests.models.demand_panels import panel_of
 from tests.models.network_panels import changed_after, shop_panel
-from tests.models.tiny_chronos import FAMILIES, write_tiny
+from tests.models.tiny_chronos import FAMILIES, ONE_THREAD, fit, forecaster, some, write_tiny
 
 pytest.importorskip("chronos")
-ONE_THREAD = Compute(threads=1)
-LAYERS = ("q", "v", "output_layer", "hidden_layer")
-"""What adapts a model of random weights: its attention has nothing to tell."""
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     return {family: write_tiny(tmp_path_factory.mktemp(family) / "tiny", family) for family in FAMILIES}
-
-
-def forecaster(folder, *, fine_tune=False, max_seconds=60.0, **more):
-    settings = ChronosSettings(on=True, model=str(folder), fine_tune=fine_tune, max_seconds=max_seconds)
-    lengths = {"batch_size": 8, "epochs": 0.25, "learning_rate": 0.02, "rank": 2, "alpha": 4, "accumulate": 2, **more}
-    return Chronos(settings, FineTuningSettings(**lengths), TrainingSettings(validation_days=8))
-
-
-def fit(folder, panel, **more):
-    return forecaster(folder, **more).fit(panel, folder=None, compute=ONE_THREAD)
-
-
-def some(panel_series=6, **more):
-    return shop_panel(panel_series, 140, 21, **more)
 
 
 # ---- the quantile function
@@ -216,77 +198,6 @@ def test_more_days_than_the_calendar_knows_are_refused(checkpoints):
     panel = some()
     with pytest.raises(ModelError, match="asked for 22 days"):
         fit(checkpoints["chronos-bolt"], panel).forecast(panel, 22)
-
-
-# ---- fine-tuned
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_fine_tuning_improves_the_days_held_back_and_comes_back_to_the_byte(family, checkpoints, tmp_path):
-    panel = some(12)
-    zero_shot = fit(checkpoints[family], panel).forecast(panel, 21)
-    learning = {"fine_tune": True, "target_modules": LAYERS}
-    fitted = fit(checkpoints[family], panel, **learning)
-    report = fitted.report
-    assert report.parameters["best_validation_wql"] < report.parameters["zero_shot_validation_wql"]
-    assert report.parameters["best_step"] > 0
-    assert report.curves["validation_wql"][0] == report.parameters["zero_shot_validation_wql"]
-    forecast = fitted.forecast(panel, 21)
-    assert forecast.mean.tobytes() != zero_shot.mean.tobytes()
-    assert fitted.describe()["mode"] == "fine-tuned with LoRA"
-    assert fitted.validated.forecast(panel, 21).mean.tobytes() == forecast.mean.tobytes()
-
-    fitted.save(tmp_path / "saved")
-    assert sorted(file.name for file in (tmp_path / "saved").iterdir()) == ["adapter.safetensors", "forecaster.json"]
-    assert (tmp_path / "saved" / "adapter.safetensors").stat().st_size < 20_000
-    loaded = registry.load(tmp_path / "saved", ONE_THREAD)
-    assert loaded.describe() == fitted.describe()
-    assert loaded.forecast(panel, 21).mean.tobytes() == forecast.mean.tobytes()
-
-    again = fit(checkpoints[family], panel, **learning)
-    assert again.forecast(panel, 21).mean.tobytes() == forecast.mean.tobytes()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_loss_does_not_see_the_days_held_back(family, checkpoints):
-    from pipeline.models.pretrained.base import load_base
-
-    panel = some(8)
-    other = changed_after(panel, 126, units=500.0, units_winsorised=500.0)
-    model = load_base(find_base(ChronosSettings(on=True, model=str(checkpoints[family]))))
-    plan = tuning.Tuning(FineTuningSettings(), 7, 60.0, known_days=126, horizon=8)
-    series, nights = np.arange(8), np.array([118, 118, 118, 110, 110, 110, 118, 118])
-    losses = []
-    for which in (panel, other):
-        effect = CalendarEffect.learn(which, 126) if family == "chronos-2" else None
-        losses.append(float(tuning._loss(model, Windows(which, effect, 64), series, nights, plan)))
-    assert losses[0] == losses[1] > 0
-
-
-def test_fine_tuning_stops_at_its_budget_and_at_weights_that_do_not_improve(checkpoints):
-    panel = some(12)
-    assert fit(checkpoints["chronos-bolt"], panel, fine_tune=True, max_seconds=1e-6).report.stopped == "seconds"
-    worse = fit(checkpoints["chronos-bolt"], panel, fine_tune=True, learning_rate=50.0, clip=1e6, patience=1)
-    assert worse.report.stopped == "early stopping"
-    assert worse.report.parameters["best_step"] == 0
-    zero_shot = fit(checkpoints["chronos-bolt"], panel)
-    assert worse.forecast(panel, 14).mean.tobytes() == zero_shot.forecast(panel, 14).mean.tobytes()
-
-
-def test_either_way_can_be_asked_of_one_forecaster(checkpoints):
-    tuned = forecaster(checkpoints["chronos-bolt"], fine_tune=True)
-    assert not tuned.fine_tuned(False).settings.fine_tune
-    assert tuned.fine_tuned(False).fine_tuned() == tuned
-
-
-def test_layers_that_the_model_lacks_are_refused_by_name(checkpoints):
-    with pytest.raises(ModelError, match=r"fine_tuning\.target_modules.*no layers query_key; it has .*\bq\b"):
-        fit(checkpoints["chronos-2"], some(), fine_tune=True, target_modules=("query_key",))
-
-
-def test_a_shop_too_young_to_fine_tune_on_is_refused_with_the_way_out(checkpoints):
-    with pytest.raises(HistoryError, match=r"members\.chronos\.fine_tune: false"):
-        fit(checkpoints["chronos-bolt"], shop_panel(4, 30, 21), fine_tune=True)
 
 
 # ---- the pretrained model on disk

@@ -1,5 +1,6 @@
 """Pretrained encoders: stored apart, started from where they fit, learned without any later day."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.models.base import Compute
 from pipeline.models.networks.architectures import ARCHITECTURES, architecture
+from pipeline.models.networks.checkpoint import weights_hash
 from pipeline.models.networks.encoder import encoder_weights, load_encoder
 from pipeline.models.networks.forecaster import NetworkForecaster
 from pipeline.models.networks.network import NetworkSizes
+from pipeline.models.networks.training import Training
 from pipeline.models.registry import make, start_from
 from tests.models.network_panels import shop_panel, small
 from tests.models.settings import settings_with
@@ -70,6 +73,41 @@ def test_a_killed_training_keeps_the_encoder_it_pretrained(panel, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             fit(panel, tmp_path / "killed")
     assert fit(panel, tmp_path / "killed").encoder.hash == whole.hash
+
+
+def test_a_pretraining_cut_by_the_budget_is_not_handed_out(panel, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 1.0)
+    cut = fit(panel, tmp_path, pretrain_steps=200, max_steps=100, max_seconds=160.0)
+    assert 0 < cut.report.parameters["steps_pretrain"] < 200
+    assert cut.report.parameters["encoder"] == "its own"
+    assert cut.encoder is None
+
+
+@pytest.mark.parametrize("whose", ["its own", "stored"])
+def test_a_loss_that_is_not_a_number_at_the_start_leaves_the_encoder_pretrained(panel, tmp_path, monkeypatch, whose):
+    stored = fit(panel, tmp_path / "stored", pretrain_steps=5).encoder if whose == "stored" else None
+    left, seen = [1], {}
+    step, recover = Training._train_step, Training._recover
+
+    def sometimes(self, phase, number, rate):
+        if rate and phase == "validate" and left[0]:
+            left[0] = 0
+            return math.nan
+        return step(self, phase, number, rate)
+
+    def watched(self, phase, loss):
+        seen["before"], pretrained = weights_hash(self.network), encoder_weights(self.network)
+        recover(self, phase, loss)
+        seen["after"], seen["encoder"] = weights_hash(self.network), encoder_weights(self.network)
+        assert all(torch.equal(value, seen["encoder"][name]) for name, value in pretrained.items())
+
+    monkeypatch.setattr(Training, "_train_step", sometimes)
+    monkeypatch.setattr(Training, "_recover", watched)
+    fitted = fit(panel, tmp_path / "fit", encoder=stored, pretrain_steps=5)
+    assert fitted.report.parameters["recoveries"] == 1
+    assert seen["before"] != seen["after"], "the other weights are drawn anew"
+    told = stored or fitted.encoder
+    assert all(torch.equal(value, seen["encoder"][name]) for name, value in told.weights.items())
 
 
 def test_held_back_days_are_not_pretrained_on(panel, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import HistoryError, ModelError, SettingsError
+from pipeline.errors import HistoryError, ModelError, SettingsError, TransientError
 from pipeline.model_settings import EnsembleSettings, MemberSettings, MembersSettings
 from pipeline.models.base import Compute
 from pipeline.models.calibration import SHARES, item_shares
@@ -121,7 +121,9 @@ def test_the_share_that_days_have_in_common_is_found(panel, truth):
     grid = np.broadcast_to(40 * np.exp(0.4 * stats.norm.ppf(GRID_LEVELS)), (series, days, len(GRID_LEVELS)))
     naive = SeasonalNaive().fit(wide, folder=Path(), compute=CPU)
     answer = replace(naive.forecast(wide, days, grid=True), grid=grid, mean=np.full((series, days), 40 * np.exp(0.08)))
-    found = item_shares(wide, answer, actual, np.zeros(series, dtype=np.int64), replace(naive.dependence, market=0.0))
+    dependence = replace(naive.dependence, market=0.0, level=0.0)
+    found = item_shares(wide, answer, actual, np.zeros(series, dtype=np.int64), dependence, count=2)
+    assert found[0] == found[1], "a class without series takes what was found for all"
     assert abs(SHARES.index(found[0]) - SHARES.index(truth)) <= 2
 
 
@@ -179,6 +181,63 @@ def test_a_member_that_cannot_be_fitted_is_left_out_and_named(panel, tmp_path):
     assert fitted.failed == {"broken": "RuntimeError: no kernel image is available"}
     assert "broken: RuntimeError" in fitted.report.parameters["degraded"]
     assert np.isfinite(fitted.forecast(panel, 7).mean).all()
+
+
+def test_a_member_whose_numbers_are_not_finite_is_left_out_and_named(panel, tmp_path, monkeypatch):
+    makes = ensemble("seasonal_naive", "croston")
+    fitted = makes.fit(panel, folder=tmp_path, compute=CPU)
+    forecast = type(fitted.members["croston"]).forecast
+
+    def broken(self, *args, **options):
+        answer = forecast(self, *args, **options)
+        return replace(answer, mean=np.full_like(answer.mean, np.nan))
+
+    monkeypatch.setattr(type(fitted.members["croston"]), "forecast", broken)
+    answer = fitted.forecast(panel, 7)
+    assert answer.failed == {"croston": "ModelError: answered with numbers that are not finite"}
+    assert np.isfinite(answer.mean).all()
+    assert list(makes.fit(panel, folder=tmp_path, compute=CPU).members) == ["seasonal_naive"]
+
+
+def test_a_stored_member_that_cannot_be_read_is_left_out_and_named(panel, tmp_path):
+    fitted = ensemble("seasonal_naive", "croston").fit(panel, folder=tmp_path / "fit", compute=CPU)
+    fitted.save(tmp_path / "stored")
+    next((tmp_path / "stored" / "croston").glob("*.json")).unlink()
+    again = load(tmp_path / "stored", CPU)
+    assert list(again.members) == ["seasonal_naive"]
+    assert "croston" in again.failed
+    answer = again.forecast(panel, 7)
+    assert answer.failed.keys() == {"croston"}
+    alone = fitted.members["seasonal_naive"].forecast(panel, 7)
+    assert (answer.quantiles == alone.quantiles).all()
+    next((tmp_path / "stored" / "seasonal_naive").glob("*.json")).unlink()
+    with pytest.raises(ModelError, match="no member of the stored ensemble can be read"):
+        load(tmp_path / "stored", CPU)
+
+
+def test_what_may_pass_is_tried_again_and_not_left_out(panel, tmp_path):
+    class Unreachable(Broken):
+        def fit(self, panel, **options):
+            raise TransientError("the Hub could not be reached")
+
+    members = {"unreachable": Unreachable(), "seasonal_naive": SeasonalNaive()}
+    with pytest.raises(TransientError):
+        Ensemble(members, EnsembleSettings()).fit(panel, folder=tmp_path, compute=CPU)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "seen_until", "days"), [(28, None, 28), (14, None, 14), (28, 10, None)], ids=["long", "short", "update"]
+)
+def test_weights_come_from_days_that_no_member_has_seen(tmp_path, ahead, seen_until, days):
+    makes = ensemble("mlp", "seasonal_naive", validation_days=28, update_steps=4)
+    panel = shop_panel(series=70, days=168, ahead=ahead)
+    start = None
+    if seen_until:
+        start = makes.fit(panel.until(panel.history - seen_until), folder=tmp_path / "then", compute=CPU)
+    fitted = makes.fit(panel, folder=tmp_path / "now", compute=CPU, start=start)
+    held_back = fitted.members["mlp"].report.parameters["validation_days"]
+    assert fitted.report.parameters["validation_days"] == held_back
+    assert held_back == days if days else held_back <= seen_until
 
 
 def test_a_member_that_cannot_answer_tonight_is_left_out_and_named(panel, tmp_path):

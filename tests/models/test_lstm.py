@@ -9,9 +9,10 @@ import torch
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
 from pipeline.models.base import Compute, Fitted
+from pipeline.models.history import validation_days
 from pipeline.models.networks.features import Windows
 from pipeline.models.networks.forecaster import NetworkForecaster, load_network
-from pipeline.models.networks.schedule import dependence_of, steps_for, validation_days
+from pipeline.models.networks.schedule import dependence_of, steps_for
 from pipeline.models.networks.spec import FeatureSpec
 from pipeline.models.quantiles import GRID_LEVELS
 from pipeline.settings import QUANTILES

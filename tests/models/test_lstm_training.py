@@ -1,6 +1,7 @@
 """The training loop: the same weights every time, also after a kill; early stopping; budgets; a loss that explodes."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,10 +13,22 @@ from pipeline.models.networks import training
 from pipeline.models.networks.checkpoint import CHECKPOINT_FILE
 from pipeline.models.networks.forecaster import NetworkForecaster
 from pipeline.models.networks.schedule import one_cycle
+from pipeline.models.networks.steps import Steps
 from pipeline.models.networks.training import Training
 from tests.models.network_panels import shop_panel, small
 
 CPU = Compute(threads=1)
+
+
+class Clock:
+    """Seconds that pass by themselves: some at each look."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def monotonic(self) -> float:
+        self.now += self.step
+        return self.now
 
 
 class Killed(BaseException):
@@ -77,8 +90,6 @@ def test_a_finished_training_is_not_repeated(panel, tmp_path, monkeypatch):
     first = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     monkeypatch.setattr(Training, "_train_step", lambda *_: pytest.fail("trained again"))
     assert weights_of(NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)) == weights_of(first)
-    NetworkForecaster(small(), "lstm").clear(tmp_path)
-    assert not tmp_path.exists()
 
 
 @pytest.mark.parametrize("what", ["settings", "data", "damage"])
@@ -141,26 +152,65 @@ def test_a_machine_that_became_busy_may_still_do_the_least_steps(panel, tmp_path
                 forecaster.fit(panel, folder=tmp_path / "not", compute=CPU)
 
 
+def steps_allowed(monkeypatch):
+    """A plan of all steps, and a clock of a second per step."""
+    clock = Clock(1.0)
+    monkeypatch.setattr(Training, "_seconds_per_step", lambda self: 0.0)
+    monkeypatch.setattr(training, "time", clock)
+    return clock
+
+
+def test_a_pretraining_that_the_wall_clock_meets_ends_there_and_its_network_learns_all_the_same(
+    panel, tmp_path, monkeypatch
+):
+    steps_allowed(monkeypatch)
+    settings = small(max_steps=400, max_seconds=30.0, pretrain_steps=100)
+    fitted = NetworkForecaster(settings, "mlp").fit(panel, folder=tmp_path, compute=CPU)
+    told = fitted.report.parameters
+    assert 25 <= told["steps_pretrain"] <= 30
+    assert (fitted.report.stopped, told["budget"]) == ("seconds", "seconds")
+    assert fitted.report.seconds < 80
+    assert fitted.encoder is None, "half a pretraining would be what networks start from for half a year"
+
+
+def test_steps_that_cannot_be_made_are_refused_at_once_with_seconds_that_would_do(panel, tmp_path, monkeypatch):
+    clock = steps_allowed(monkeypatch)
+    settings = small(max_steps=400, max_seconds=5.0, pretrain_steps=0)
+    with pytest.raises(ModelError, match=r"5 s allow 2 of \d+ steps .* almanac\.yaml to (\d+) or more") as refused:
+        NetworkForecaster(settings, "mlp").fit(panel, folder=tmp_path, compute=CPU)
+    assert clock.now < 10
+    advised = int(re.search(r"to (\d+) or more", str(refused.value)).group(1))
+    assert 60 < advised < 100, "forty steps of validation, their share of refitting, and what is done beside steps"
+
+
+def test_the_clock_in_the_refit_leaves_the_weights_that_were_validated(panel, tmp_path, monkeypatch):
+    steps_allowed(monkeypatch)
+    settings = small(max_steps=12, max_seconds=16.0, pretrain_steps=0)
+    fitted = NetworkForecaster(settings, "mlp").fit(panel, folder=tmp_path, compute=CPU)
+    assert fitted.report.stopped == "seconds"
+    assert fitted.report.curves["validation_wql"], "it was validated"
+    assert weights_of(fitted) == weights_of(fitted.validated)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_loss_that_is_not_a_number_goes_back_and_goes_on(panel, tmp_path, monkeypatch, times):
     left = [times]
-    real = Training._loss
+    real = Training._train_step
 
-    def sometimes(self, *given):
-        loss = real(self, *given)
-        if self.state.phase == "validate" and self.state.step == 5 + times - left[0] and left[0]:
+    def sometimes(self, phase, step, rate):
+        if rate and phase == "validate" and step == 5 + times - left[0] and left[0]:
             left[0] -= 1
-            return loss * math.nan
-        return loss
+            return math.nan
+        return real(self, phase, step, rate)
 
-    monkeypatch.setattr(Training, "_loss", sometimes)
+    monkeypatch.setattr(Training, "_train_step", sometimes)
     fitted = NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
     assert fitted.report.parameters["recoveries"] == times
     assert all(torch.isfinite(value).all() for value in fitted.network.state_dict().values())
 
 
 def test_a_training_that_diverges_is_named(panel, tmp_path, monkeypatch):
-    monkeypatch.setattr(Training, "_loss", lambda self, *_: next(self.network.parameters()).sum() * math.nan)
+    monkeypatch.setattr(Steps, "_loss", lambda self, *_: next(self.network.parameters()).sum() * math.nan)
     with pytest.raises(ModelError, match=r"diverged: the loss of validate step .* is nan.*training\.learning_rate"):
         NetworkForecaster(small(), "lstm").fit(panel, folder=tmp_path, compute=CPU)
 

@@ -2,7 +2,32 @@
 
 from pathlib import Path
 
+from pipeline.model_settings import ChronosSettings, FineTuningSettings, TrainingSettings
+from pipeline.models.base import Compute
+from pipeline.models.chronos import Chronos
+from tests.models.network_panels import shop_panel
+
 FAMILIES = ("chronos-bolt", "chronos-2")
+ONE_THREAD = Compute(threads=1)
+
+
+def forecaster(folder, *, fine_tune=False, max_seconds=60.0, layers=(), **more):
+    """A forecaster with the model of a folder; fine-tuned in a moment."""
+    settings = ChronosSettings(
+        on=True, model=str(folder), fine_tune=fine_tune, max_seconds=max_seconds, target_modules=layers
+    )
+    lengths = {"batch_size": 8, "epochs": 0.25, "learning_rate": 0.02, "rank": 2, "alpha": 4, "accumulate": 2, **more}
+    return Chronos(settings, FineTuningSettings(**lengths), TrainingSettings(validation_days=8))
+
+
+def fit(folder, panel, **more):
+    """Zero-shot."""
+    return forecaster(folder, **more).fit(panel, folder=None, compute=ONE_THREAD)
+
+
+def some(panel_series=6, **more):
+    """A panel of 140 days."""
+    return shop_panel(panel_series, 140, 21, **more)
 
 
 def write_tiny(folder: Path, family: str, *, seed: int = 0) -> Path:

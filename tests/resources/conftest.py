@@ -74,4 +74,5 @@ def make_panel(*, series: int = 3, history: int = 120, horizon: int = 28, seed: 
         text=random.random((series, 4)).astype(np.float32),
         category=np.arange(series, dtype=np.int64) % 2,
         category_names=("", "gifts"),
+        item_text=np.array([f"text {number}" for number in range(series)]),
     )

@@ -88,7 +88,7 @@ def test_one_version_is_shown_in_full(shop: Path, capsys: pytest.CaptureFixture[
 
     lost = told(capsys, "models", "--home", str(shop), "--version", "3")
     assert [origin in lost for origin in ("2024-01-05", "2024-02-05", "2024-03-05")] == [True] * 3
-    assert "WQL 0.823 in its backtest" in lost
+    assert "WQL 0.823 at past origins" in lost
     unknown = told(capsys, "models", "--home", str(shop), "--version", "9", code=EXIT_PERMANENT)
     assert "no model version 'almanac-test-shop/9'" in unknown
 
@@ -119,6 +119,17 @@ def test_a_roll_back_serves_from_the_newest_night_on_and_is_written_down(
     told(capsys, "rollback", "--home", str(shop), "--to", "2")
     assert champions(shop, NIGHT) == [2]
     assert [row[1] for row in decisions(shop)] == ["almanac-test-shop/1", "almanac-test-shop/2"]
+
+
+def test_a_version_that_cannot_be_read_is_not_put_back(
+    shop: Path, tracking: Tracking, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in tracking.version("almanac-test-shop/1").folder.rglob("*.json"):
+        file.write_text("{}", encoding="utf-8")
+    for options, says in ((("--to", "1"), "train again"), ((), "is the first of its home that can be read")):
+        assert says in told(capsys, "rollback", "--home", str(shop), *options, code=EXIT_PERMANENT)
+    assert champions(shop, NIGHT) == [2]
+    assert decisions(shop) == []
 
 
 @pytest.mark.parametrize(

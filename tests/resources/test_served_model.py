@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,28 @@ def test_an_item_unknown_in_training_has_no_text_and_no_category(panel: Panel) -
     assert not served.text[0].any()
     assert served.category.tolist() == [0, 0, 0]
     np.testing.assert_array_equal(served.text[1:], panel.text[[0, 2]])
+    assert served.item_text.tolist() == ["", "text 0", "text 2"]
+
+
+def test_a_member_that_cannot_answer_where_it_is_served_is_an_error(
+    panel: Panel, settings: Settings, tmp_path: Path
+) -> None:
+    """The night would go on without it; whoever asks for a version wants that version's forecast."""
+    from pipeline.tracking.served_model import AlmanacModel
+
+    members = {name: {"on": name in {"seasonal_naive", "croston"}} for name in settings.members.model_dump()}
+    settings = Settings.model_validate(settings.model_dump() | {"members": members})
+    fitted = registry.make("ensemble", settings).fit(panel, folder=tmp_path / "training", compute=Compute())
+    fitted.save(tmp_path / "forecaster")
+    ServingContext.of(panel).save(tmp_path / "context")
+    places = SimpleNamespace(artifacts={part: str(tmp_path / part) for part in ("forecaster", "context")})
+    model = AlmanacModel()
+    model.load_context(places)
+    assert len(model.predict(long_frame(panel, ahead=True), {"horizon": 7})) == 7 * panel.series
+    next((tmp_path / "forecaster" / "croston").glob("*.json")).write_text("{}", encoding="utf-8")
+    model.load_context(places)
+    with pytest.raises(ModelError, match="croston"):
+        model.predict(long_frame(panel, ahead=True), {"horizon": 7})
 
 
 def test_days_without_a_row_had_no_demand(panel: Panel) -> None:

@@ -62,7 +62,7 @@ OTHERS = "then"
 @pytest.mark.parametrize("ago", [1, 6, 7, 28, 90])
 @pytest.mark.parametrize("drift", ["", "psi:units 0.4 > 0.25"])
 def test_settings_that_lost_leave_the_champion_alone_until_a_new_network_is_due(ago: int, drift: str) -> None:
-    champion, lost = trained(ago + 20, shaped_by=OTHERS), trained(ago, number=2)
+    champion, lost = trained(min(ago + 20, 90), shaped_by=OTHERS), trained(ago, number=2)
     assert decided(champion, drift=drift) == "full", "the challenge itself"
     assert decided(champion, lost, drift=drift) == "reuse"
     assert decided(champion, lost, champion=lost.model_version) != "full", "had it won, it would go on from itself"
@@ -73,6 +73,16 @@ def test_settings_that_lost_challenge_again_when_a_new_network_is_due() -> None:
     assert decided(champion, trained(91, number=2)) == "full"
     assert decided(champion, trained(91, number=2), trained(0, number=3)) == "reuse"
     assert decided(champion, trained(182, number=2), trained(91, number=3)) == "full"
+
+
+def test_settings_that_lost_challenge_again_when_the_champion_s_own_network_is_due() -> None:
+    champion = trained(91, shaped_by=OTHERS)
+    assert decided(champion, trained(6, number=2)) == "reuse", "not more often than an update would be made"
+    assert decided(champion, trained(7, number=2)) == "full"
+    updated = trained(3, "update", 3, parent=champion.model_version, shaped_by=OTHERS)
+    assert decided(champion, updated, trained(7, number=2), champion=updated.model_version) == "full"
+    young = trained(90, shaped_by=OTHERS)
+    assert decided(young, trained(7, number=2)) == "reuse"
 
 
 def test_other_settings_challenge_at_once_whatever_lost_before() -> None:

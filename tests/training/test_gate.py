@@ -192,6 +192,24 @@ def test_the_rule_of_a_challenge(changes: dict[str, Any], promoted: bool, told: 
     assert verdict.origins == ORIGINS
 
 
+@pytest.mark.parametrize(
+    ("changes", "promoted"),
+    [
+        ({"change_high": 0.03}, True),
+        ({"change_low": 0.01, "change_high": 0.03}, False),
+        ({"change_low": float("nan"), "change_high": float("nan")}, False),
+        ({"change_high": 0.03, "challenger_bias": 0.06}, False),
+    ],
+    ids=["within chance", "worse", "nothing to divide by", "bias"],
+)
+def test_a_champion_that_is_due_for_a_new_network_gives_way_to_what_is_not_worse(
+    changes: dict[str, Any], promoted: bool
+) -> None:
+    evidence = Evidence(ORIGINS, replace(BETTER, **changes))
+    assert judge_challenge(evidence, is_due=True).promoted is promoted
+    assert not judge_challenge(evidence).promoted
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_fewer_than_three_origins_are_not_enough_however_good_they_look(count: int) -> None:
     verdict = judge_challenge(Evidence(ORIGINS[:count], BETTER if count else None, "2023-08-01: only 40 days"))

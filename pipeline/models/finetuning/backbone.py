@@ -71,10 +71,20 @@ def open_backbone(found: ModelFolder, *, virtual_tokens: int = 0) -> Backbone:
             f"{found.path}: a {network.config.model_type} has an encoder and a decoder, which fine-tuning does not know; "
             f"{WAY_OUT} of an encoder (BERT) or a decoder (GPT-2, Llama)"
         )
-    longest = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 512
-    # XLM-R and its kin count positions from behind the padding token
-    offset = (network.config.pad_token_id or 0) + 1 if "roberta" in network.config.model_type else 0
-    return Backbone(found.model_id, network.float(), tokenizer, max(longest - offset - virtual_tokens, 1))
+    longest = positions_of(network) or 512
+    return Backbone(found.model_id, network.float(), tokenizer, max(longest - virtual_tokens, 1))
+
+
+def positions_of(network: nn.Module) -> int | None:
+    """Most tokens that a transformers model can read; None where it does not say."""
+    config: Any = network.config
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not longest:
+        return None
+    # RoBERTa, MPNet and their kin count positions from behind that of padding
+    places = [m for name, m in network.named_modules() if name.endswith("position_embeddings")]
+    padding = next((place.padding_idx for place in places if isinstance(place, nn.Embedding)), None)
+    return int(longest) if padding is None else int(longest) - padding - 1
 
 
 def width(network: nn.Module) -> int:

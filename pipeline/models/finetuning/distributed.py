@@ -1,8 +1,9 @@
 """Several processes that share a batch: each computes its parts of it, and all take the same step.
 
 Data parallelism with an explicit sum of gradients over `torch.distributed`: NCCL between GPUs, gloo between processes on
-the CPU. Losses are sums divided by the weight of the whole batch, so the weights are those of one process but for
-rounding. Processes of one machine find each other through a file, no port is opened.
+the CPU. Losses are sums divided by the weight of the whole batch, so the weights are those of one process with as many
+parts, but for rounding; with fewer parts it would draw other dropout. Processes of one machine find each other through a
+file, no port is opened.
 """
 
 import tempfile

@@ -46,7 +46,6 @@ _RATE = 0.3
 _MOST_EXAMPLES = 8192
 _LEADS = 12
 _VALIDATION_SERIES = 200
-_AT_ONCE = 100
 
 
 class FusionModel(Tunable):
@@ -252,7 +251,7 @@ class FusionTraining:
         chosen = np.sort(np.argsort(-level, kind="stable")[:_VALIDATION_SERIES])
         levels = torch.tensor(QUANTILES, device=self.device)
         lost = total = 0.0
-        for rows in torch.split(torch.as_tensor(chosen, device=self.device), _AT_ONCE):
+        for rows in torch.split(torch.as_tensor(chosen, device=self.device), self.loop.at_once):
             nights, leads = torch.full_like(rows, self.known - 1), windows.leads(days)
             likelihood = self.model(windows.cut(rows, nights, leads), self._texts(rows))
             units, counts = windows.targets(rows, nights, leads, windows.days)

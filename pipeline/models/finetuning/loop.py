@@ -1,9 +1,9 @@
-"""The training loop of a fine-tuning: deterministic, resumable, and the same in one piece, in parts and over processes.
+"""The training loop of a fine-tuning: deterministic, resumable, and the same in parts of one process and over processes.
 
 Everything random of a step comes from (seed, step, part), so a training that was killed ends in the same weights as one
 that was not, and two processes with a part each draw the same dropout, and the same wordings of texts, as one process with
-two parts. Seconds become a number of steps once, at the start (see `networks/training.py`); where they do not bind, no clock
-has any say.
+two parts; one with a single part draws others. Seconds become a number of steps once, at the start (see
+`networks/training.py`); where they do not bind, no clock has any say.
 
 What belongs here: steps and what may go wrong in them. What does not: what is learned (`plan.Task`), and its rules
 (`plan.py`).
@@ -39,6 +39,8 @@ PHASE = "fine_tune"
 CHECKPOINT_SECONDS = 15.0
 _VALIDATE = "validations"
 _MAX_RECOVERIES = 2
+_PATIENCE = 3.0
+"""Times the seconds that the least steps may take on a machine that became busy."""
 _SHARE_OF_SECONDS = 0.85
 
 
@@ -72,14 +74,15 @@ class Loop:
         self._type = autocast_type(settings.precision, self.device)
         self._initial = _copy(self.weights)
         self._new_optimizer()
+        self._overflowed = False
         self._started = time.monotonic()
 
     def run(self) -> TrainingState:
         """Train to the end; the model then holds the best weights, or the last ones where nothing is held back.
 
         Raises:
-            ModelError: the loss is not a number, again and again; the seconds do not suffice for one step; the GPU's
-                memory does not suffice for one example.
+            ModelError: the loss is not a number, again and again; the seconds do not suffice for the least steps; the
+                GPU's memory does not suffice for one example.
         """
         cuda = list(range(torch.cuda.device_count())) if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
@@ -89,15 +92,29 @@ class Loop:
                 self._step()
                 now = time.monotonic()
                 state.seconds = before + now - self._started
-                late = self.peers.of_first(float(state.seconds > self.course.max_seconds)) > 0
-                if state.phase != "done" and late:
-                    self._finish("seconds")
-                    state.budget = "seconds"
+                # the first process's clock decides for all
+                seconds = self.peers.of_first(state.seconds)
+                if state.phase != "done" and seconds > self.course.max_seconds:
+                    self._late(seconds)
                 if now - written > CHECKPOINT_SECONDS or state.phase == "done":
                     self._write()
                     written = now
         self.model.eval()
         return state
+
+    @property
+    def at_once(self) -> int:
+        """Most examples that a process computes at once: a part of a batch. Validations keep to it, too."""
+        return -(-self._batch_size // (self.parts * self.peers.size))
+
+    @property
+    def halved(self) -> int:
+        """How often parts were halved because the GPU's memory did not suffice."""
+        return round(math.log2(self.parts / self.settings.accumulate))
+
+    @property
+    def _batch_size(self) -> int:
+        return min(self.settings.batch_size, self.task.examples)
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -108,14 +125,14 @@ class Loop:
         start = self._score() if first else math.inf
         rate = self.course.rate * linear(state.step, steps, self.settings.warmup_share) * 0.3**state.recoveries
         loss = self._train_step(state.step, rate)
+        if first:
+            self._judge(start, loss, self._initial)
         if not math.isfinite(loss):
             self._recover(loss)
             return
-        if first:
-            self._judge(start, loss, self._initial)
         state.step += 1
-        self.ranks.allocate(state.step)
-        every = max(1, steps // state.steps[_VALIDATE])
+        self.ranks.allocate(state.step, finite=not self._overflowed)
+        every = math.ceil(steps / state.steps[_VALIDATE])
         if self.task.score is None:
             self._note("training_loss", loss)
         elif state.step % every == 0 or state.step == steps:
@@ -134,7 +151,8 @@ class Loop:
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.settings.clip)
         # under fp16 the scaler leaves out a step that overflowed, and goes on with a smaller scale
-        if not bool(torch.isfinite(norm)) and not self.scaler.is_enabled():
+        self._overflowed = not bool(torch.isfinite(norm))
+        if self._overflowed and not self.scaler.is_enabled():
             return float("nan")
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -152,7 +170,7 @@ class Loop:
             if self.peers.greatest(float(failed is not None)) == 0:
                 self.peers.sum_gradients(self.weights.values())
                 return self.peers.sum(loss)
-            self._halve(len(index), failed)
+            self._halve(failed)
 
     def _parts_of(self, index: np.ndarray[Any, Any], step: int) -> float:
         self.model.train()
@@ -179,13 +197,13 @@ class Loop:
                 torch.autograd.backward(self.scaler.scale(worst))
         return loss
 
-    def _halve(self, examples: int, error: Exception | None) -> None:
+    def _halve(self, error: Exception | None) -> None:
         """Twice as many parts, after the GPU's memory did not suffice."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.parts * self.peers.size >= examples:
+        if self.at_once == 1:
             raise ModelError(
                 "the GPU's memory does not suffice to fine-tune on a single example; set "
-                "fine_tuning.gradient_checkpointing: true in almanac.yaml, or name a smaller language_model.model"
+                f"fine_tuning.gradient_checkpointing: true in almanac.yaml, or name a smaller {self.course.model_setting}"
             ) from error
         self.parts *= 2
         if self.device.startswith("cuda"):
@@ -208,13 +226,19 @@ class Loop:
                 self._finish("early stopping")
 
     def _score(self) -> float:
-        """The first process's validation, for all."""
-        score = 0.0
-        if self.peers.rank == 0 and self.task.score is not None:
-            self.model.eval()
-            with torch.no_grad(), self._autocast():
-                score = self.task.score()
-        return self.peers.of_first(score if math.isfinite(score) else math.inf)
+        """The first process's validation, for all. Parts are halved until it fits into memory."""
+        while True:
+            score, failed = 0.0, None
+            if self.peers.rank == 0 and self.task.score is not None:
+                self.model.eval()
+                try:
+                    with torch.no_grad(), self._autocast():
+                        score = self.task.score()
+                except torch.OutOfMemoryError as error:
+                    failed = error.with_traceback(None)
+            if self.peers.greatest(float(failed is not None)) == 0:
+                return self.peers.of_first(score if math.isfinite(score) else math.inf)
+            self._halve(failed)
 
     def _note(self, curve: str, value: float) -> None:
         self.state.curves.setdefault(curve, []).append(value)
@@ -224,6 +248,25 @@ class Loop:
         self.state.phase, self.state.stopped = "done", why
         if self.best:
             load_trained(self.model, self.best)
+
+    def _late(self, seconds: float) -> None:
+        """Past the wall-clock a machine that became busy may still do the least steps, within some more of the time."""
+        state = self.state
+        if state.step >= min(self.course.least_steps, state.steps[PHASE]):
+            self._finish("seconds")
+            state.budget = "seconds"
+        elif seconds > _PATIENCE * self.course.max_seconds:
+            raise self._too_little(state.step, state.steps[PHASE])
+
+    def _too_little(self, steps: int, wanted: int) -> ModelError:
+        """The error of seconds that do not suffice for the least steps."""
+        course = self.course
+        least = min(course.least_steps, wanted)
+        return ModelError(
+            f"a budget too small to fine-tune: {course.max_seconds:g} seconds allow {steps} of {wanted} steps on this machine "
+            f"at this moment, and with fewer than {least} nothing is learned; raise {course.setting} in almanac.yaml to "
+            f"{math.ceil(course.max_seconds * least / max(steps, 1))} or more, or leave other work off the machine"
+        )
 
     def _recover(self, loss: float) -> None:
         """Go back to the best weights so far with a smaller rate; twice at most."""
@@ -298,6 +341,8 @@ class Loop:
                 f"{course.max_seconds:g} seconds do not suffice for one step of fine-tuning ({took[-1]:.1f} s, and "
                 f"{validation:.1f} s to validate); raise {course.setting} in almanac.yaml, or lower fine_tuning.batch_size"
             )
+        if steps < min(course.least_steps, wanted):
+            raise self._too_little(steps, wanted)
         load_trained(self.model, self._initial)
         self._new_optimizer()
         self.state.steps = {PHASE: steps, _VALIDATE: validations}

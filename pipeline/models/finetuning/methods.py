@@ -6,6 +6,7 @@ with its orthogonality term and its budget of ranks, which PEFT leaves to the tr
 """
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ _ATTENTION = (
 )
 """Names of query and value, or of the layer that holds both: BERT, Llama, DistilBERT, GPT-2, NeoX, Phi, ModernBERT, T5."""
 _FINAL_NORMS = ("norm", "ln_f", "final_norm", "final_layer_norm", "LayerNorm")
+_POOLER = r"pooler\..*"
+"""Modules that are never adapted, see `_without_pooler`."""
 _ORTHOGONAL = 0.5
 """Weight of AdaLoRA's orthogonality, as in PEFT."""
 
@@ -82,6 +85,24 @@ def load_trained(model: nn.Module, weights: dict[str, Tensor]) -> None:
             weight.copy_(weights[name])
 
 
+def require_layers(backbone: nn.Module, targets: Iterable[str], setting: str = "fine_tuning.target_modules") -> None:
+    """Refuse names that no linear layer of a model has.
+
+    Args:
+        backbone: the model, before it is adapted.
+        targets: names, or ends of them.
+        setting: the setting that names them, for the message.
+
+    Raises:
+        ModelError: says which there are not, and which there are.
+    """
+    layers = _adaptable(backbone)
+    if missing := _lacking(tuple(targets), layers):
+        raise ModelError(
+            f"{_kind(backbone)} has no layers {', '.join(missing)} ({setting} in almanac.yaml); there are {_ends(layers)}"
+        )
+
+
 def base_of(model: Any) -> Any:
     """The transformers model under the adapters of PEFT, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -119,14 +140,40 @@ class Ranks:
         config.total_step, config.tinit, config.tfinal = steps, steps // 6, steps // 3
         config.deltaT = max(1, steps // 100)
 
-    def allocate(self, step: int) -> None:
-        """After the optimiser's step (counted from 1), while the gradients are there: mask the least important ranks."""
-        if self._tuner is None:
+    def allocate(self, step: int, *, finite: bool = True) -> None:
+        """After the optimiser's step, while the gradients are there: mask the least important ranks.
+
+        Args:
+            step: the step, counted from 1.
+            finite: the gradients are numbers; others say nothing of what is important.
+        """
+        if self._tuner is None or self._config.init_r == self._config.target_r:
             return
-        config = self._config
-        if step > config.total_step - config.tfinal and config.rank_pattern is None:
-            return  # the step that settles the ranks was one of those that a diverged loss left out
-        self._tuner.update_and_allocate(step)
+        allocator, settles = self._tuner.rankallocator, self._config.total_step - self._config.tfinal
+        if finite:
+            self._fill_gradients()
+        if step < settles:
+            if finite:
+                self._tuner.update_and_allocate(step)
+        elif step > settles and self._settled:
+            self._tuner.update_and_allocate(step)
+        elif allocator.ipt or finite:
+            # the step that settles them, or a later one where that was left out or knew nothing
+            if not allocator.ipt:
+                allocator.update_ipt(self._tuner.model)
+            self._tuner.update_and_allocate(settles)
+
+    def _fill_gradients(self) -> None:
+        """Zeros for adapters without a gradient, where a batch held no text: PEFT reads the gradients of all."""
+        for name, weight in self._tuner.model.named_parameters():
+            if "lora_" in name and weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+
+    @property
+    def _settled(self) -> bool:
+        """No more ranks are kept than shall be in the end."""
+        kept = self._config.rank_pattern
+        return kept is not None and sum(map(sum, kept.values())) <= self._tuner.rankallocator.target_bgt
 
     def forget(self) -> None:
         """Begin anew to measure what is important, after the weights were set back."""
@@ -182,7 +229,12 @@ def _top_layers(backbone: nn.Module, count: int) -> nn.Module:
     config: Any = backbone.config
     depth = config.get_text_config().num_hidden_layers
     layers = next((m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None)
-    if layers is None or count > depth:
+    if layers is None:
+        raise ModelError(
+            f"{_kind(backbone)}: its layers cannot be told from its other parts, so that fine_tuning.method: top_layers in "
+            "almanac.yaml does not work with it; use fine_tuning.method: lora"
+        )
+    if count > depth:
         raise ModelError(
             f"{_kind(backbone)} has {depth} layers, and {count} of them shall learn (fine_tuning.top_layers in "
             f"almanac.yaml); set it to at most {depth}, or use fine_tuning.method: lora"
@@ -202,20 +254,16 @@ def _low_rank(backbone: nn.Module, settings: FineTuningSettings) -> nn.Module:
     targets = settings.target_modules or next(
         (names for names in _ATTENTION if not _lacking(names, layers)), settings.target_modules
     )
-    ends = sorted({name.rsplit(".", 1)[-1] for name in layers})
     if not targets:
         raise ModelError(
             f"{_kind(backbone)}: no query and value of an attention known by name; name the layers to adapt in "
-            f"fine_tuning.target_modules in almanac.yaml; there are {', '.join(ends[:12])}"
+            f"fine_tuning.target_modules in almanac.yaml; there are {_ends(layers)}"
         )
-    if missing := _lacking(targets, layers):
-        raise ModelError(
-            f"{_kind(backbone)} has no layers {', '.join(missing)} (fine_tuning.target_modules in almanac.yaml); "
-            f"there are {', '.join(ends[:12])}"
-        )
+    require_layers(backbone, targets)
     common: dict[str, Any] = {
         "task_type": "FEATURE_EXTRACTION",
         "target_modules": list(targets),
+        "exclude_modules": _POOLER,
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
         # GPT-2's layers hold their weights the other way round
@@ -280,6 +328,10 @@ def _adaptable(backbone: nn.Module) -> dict[str, nn.Module]:
         for name, module in backbone.named_modules()
         if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and not name.startswith("pooler")
     }
+
+
+def _ends(layers: Iterable[str]) -> str:
+    return ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers})[:12])
 
 
 def _lacking(targets: tuple[str, ...], layers: dict[str, nn.Module]) -> list[str]:

@@ -25,10 +25,10 @@ _VALIDATION_SHARE = 0.25
 
 
 class Tunable(nn.Module):
-    """What the loop trains: a language model, and whatever learns above it.
+    """What the loop trains: a pretrained network, and whatever learns above it.
 
     Attributes:
-        backbone: the adapted language model, trained at `learning_rate`; all else at `head_learning_rate`.
+        backbone: the adapted network, trained at `learning_rate`; all else at `head_learning_rate`.
     """
 
     backbone: nn.Module
@@ -73,7 +73,9 @@ class Course:
         seed: seed of everything random.
         max_seconds: most seconds.
         setting: the setting that says so, for messages.
+        model_setting: the setting that names the pretrained model, for messages.
         most_steps: most steps, beside those of the epochs.
+        least_steps: steps without which nothing is learned; seconds for fewer are refused, unless no more are wanted.
         rate: factor of both rates.
         peers: processes that share each batch.
         progress: told how far it is.
@@ -84,7 +86,9 @@ class Course:
     seed: int = 7
     max_seconds: float = 240.0
     setting: str = "max_seconds"
+    model_setting: str = "language_model.model"
     most_steps: int | None = None
+    least_steps: int = 0
     rate: float = 1.0
     peers: Peers = field(default_factory=Peers)
     progress: Progress = silent
@@ -148,5 +152,6 @@ def autocast_type(precision: str, device: str) -> torch.dtype | None:
     if precision == "fp16" and not on_gpu:
         raise ModelError("fp16 needs a GPU; set fine_tuning.precision in almanac.yaml to auto, or to bf16")
     if precision == "auto":
-        return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else None
+        # emulated bf16 (GPUs before Ampere) is slower than float32
+        return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else None
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

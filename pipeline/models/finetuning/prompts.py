@@ -12,6 +12,7 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.enrichment.calendar_features import after_scales
 from pipeline.models.panel import Panel
 
 DAYS = 14
@@ -24,9 +25,6 @@ MAX_TOKENS = 192
 _YEAR = 364
 _MOST = 999
 _BEFORE = re.compile(r"(.+)_before_(\d+)")
-_AFTER = re.compile(r"(.+)_after")
-_AFTER_DAYS = {"christmas": 4, "black_friday": 4, "spring_festival": 4, "shopping_618": 4, "double_11": 4}
-_AFTER_DAYS_ELSE = 3
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FLAGS = {"holiday": "holiday", "own_event_on": "event", "adjusted_workday": "workday"}
 
@@ -45,8 +43,11 @@ class Prompts:
             [np.zeros((panel.series, 1)), np.cumsum(panel.units_winsorised.astype(np.float64), axis=1)], axis=1
         )
         self._weeks: dict[int, str] = {}
-        self._befores = _columns(panel.calendar_names, _BEFORE)
-        self._afters = _columns(panel.calendar_names, _AFTER)
+        self._befores = _befores(panel.calendar_names)
+        self._afters = {
+            event: (scale, panel.calendar_names.index(f"{event}_after"))
+            for event, scale in after_scales(panel.calendar_names).items()
+        }
         self._flags = [
             (panel.calendar_names.index(name), said) for name, said in _FLAGS.items() if name in panel.calendar_names
         ]
@@ -123,10 +124,9 @@ class Prompts:
             if told is not None:
                 distance = round(float(told))
                 words.append(f"{_said(event)} in {distance} days" if distance else f"{_said(event)} today")
-        for event, columns in self._afters.items():
-            value = float(first[columns[0][1]])
+        for event, (scale, column) in self._afters.items():
+            value = float(first[column])
             if value > 0:
-                scale = _AFTER_DAYS.get(event, _AFTER_DAYS_ELSE)
                 words.append(f"{_said(event)} {round(-scale * float(np.log(value))) + 1} days ago")
         for column, said in self._flags:
             on = panel.calendar[days, column] > 0.5
@@ -140,13 +140,12 @@ class Prompts:
         return " ".join(_WEEKDAYS[(self.panel.first_day.weekday() + int(day)) % 7] for day in days)
 
 
-def _columns(names: tuple[str, ...], pattern: re.Pattern[str]) -> dict[str, list[tuple[int, int]]]:
-    """Event → (scale, column) of the calendar columns of a pattern; see `enrichment/calendar_features.py` for names."""
+def _befores(names: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
+    """Event → (scale, column) of the calendar columns before it; see `enrichment/calendar_features.py` for names."""
     found: dict[str, list[tuple[int, int]]] = {}
     for column, name in enumerate(names):
-        if matched := pattern.fullmatch(name):
-            scale = int(matched[2]) if pattern.groups > 1 else 0
-            found.setdefault(matched[1], []).append((scale, column))
+        if matched := _BEFORE.fullmatch(name):
+            found.setdefault(matched[1], []).append((int(matched[2]), column))
     return found
 
 

@@ -5,7 +5,8 @@ with `method: full` are all weights. Adapters on another base would be noise, so
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,13 +132,29 @@ def read(folder: Path, kind: str) -> "tuple[dict[str, Any], dict[str, Tensor]]":
     Raises:
         ModelError: a file is missing, damaged, of another kind or format.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with naming(folder, kind):
         content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
         if content.get("kind") != kind or content.get("format") != FORMAT:
             raise ModelError(f"{folder / MODEL_FILE}: no {kind} of format {FORMAT}; train again with this version")
         return content, load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+
+
+@contextmanager
+def naming(folder: Path, kind: str) -> Iterator[None]:
+    """Inside, what cannot be made of the content of a folder is said with its name.
+
+    Args:
+        folder: folder of the forecaster.
+        kind: what it should hold.
+
+    Raises:
+        ModelError: the content is not what `write` wrote.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the stored {kind} cannot be read ({error}); train again") from error

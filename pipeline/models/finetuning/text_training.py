@@ -32,6 +32,8 @@ from pipeline.models.quantiles import GRID_LEVELS
 
 Array = NDArray[np.float64]
 _UPDATE_RATE = 0.3
+_LEAST_STEPS = 40
+"""Steps below which a new head says hardly more than before any training."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class TextTraining:
             max_seconds=job.settings.max_seconds,
             setting="members.text_regression.max_seconds",
             most_steps=None if start is None else job.training.update_steps,
+            least_steps=_LEAST_STEPS if start is None else 0,
             rate=1.0 if start is None else _UPDATE_RATE,
             peers=peers,
             progress=progress,
@@ -148,7 +151,7 @@ class TextTraining:
 
     def _score(self) -> float:
         every = np.arange(len(self.held.rows))
-        parts = np.array_split(every, max(1, len(every) // self.job.fine_tuning.batch_size))
+        parts = np.array_split(every, -(-len(every) // self.loop.at_once))
         return sum(float(self._loss(self.held, part)) for part in parts) / max(float(self.held.weights.sum()), 1e-9)
 
 

@@ -53,11 +53,6 @@ class Boosters:
         """Trees of each booster."""
         return {name: booster.num_trees() for name, booster in zip(NAMES, self._loaded, strict=True)}
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Features, as LightGBM names them."""
-        return tuple(self._loaded[0].feature_name())
-
     def predict(self, table: Table, compute: Compute) -> tuple[Array, Array]:
         """Mean (W,) and quantiles (W, Q) of units of each window, not rounded.
 

@@ -97,8 +97,11 @@ class Features:
         }
         with duckdb.connect(":memory:", config=config) as con:
             con.register("shop", self._shop(panel))
+            asked = np.unique(windows.series)
             for start in range(0, panel.series, series_at_once):
-                rows = np.arange(start, min(start + series_at_once, panel.series))
+                # what a series costs, it costs for one window too: only those with a window are read
+                rows = asked[(asked >= start) & (asked < start + series_at_once)]
+                rows = rows if len(rows) else np.array([start])
                 parts = [
                     self._part(con, panel, windows, rows[at : at + _SERIES_AT_ONCE])
                     for at in range(0, len(rows), _SERIES_AT_ONCE)

@@ -5,6 +5,7 @@ The sum of daily quantiles is no quantile of the sum; the boosters of sums learn
 Stored as LightGBM's own text, one file per booster, and one JSON file; nothing else.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ModelError
+from pipeline.errors import HistoryError, ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import (
     Array,
@@ -28,7 +29,7 @@ from pipeline.models.base import (
 from pipeline.models.gradient_boosting.boosters import Boosters, grid_of
 from pipeline.models.gradient_boosting.features import Features
 from pipeline.models.gradient_boosting.windows import Demand, Windows
-from pipeline.models.history import LOOKBACK_DAYS, require_history
+from pipeline.models.history import LOOKBACK_DAYS, require_history, validation_days
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.seasonal_naive import read_description, save_description
@@ -72,26 +73,42 @@ class LightgbmQuantiles:
 
         Raises:
             HistoryError: less history than `training.min_history_days`, or nothing sold.
+            ModelError: the seconds do not allow a model of days; sums are left out where they do not allow those.
         """
+        from pipeline.models.gradient_boosting.plan import LEAST_ROUNDS, TooLittleTimeError
         from pipeline.models.gradient_boosting.training import Task, train
 
         require_history(panel, self.settings, self.name)
-        held = max(1, min(self.settings.validation_days, panel.history // 4, panel.horizon))
+        held = validation_days(panel.history, self.settings.validation_days, panel.horizon)
         # a sum must fit into the days that validate it, and three times as many must be left to learn from
         sums_held = max(held, STRETCH) if panel.history >= 4 * STRETCH else 0
         features = Features.learn(panel, panel.history - max(held, sums_held))
-        days = Task(panel, features, 1, held, max_seconds=_OF_DAYS * self.max_seconds, settings=self.settings)
-        outcome = train(days, compute, progress)
-        sums = None
+        share = _OF_DAYS if sums_held else 1.0
+        days = Task(panel, features, 1, held, max_seconds=share * self.max_seconds, settings=self.settings)
+        try:
+            outcome = train(days, compute, progress)
+        except TooLittleTimeError as error:
+            raise ModelError(
+                f"a budget too small to train {self.name}: {self.max_seconds:g} s do not allow {LEAST_ROUNDS} rounds of each "
+                "booster on this machine at this moment, and with fewer it has learned nothing; raise "
+                f"members.lightgbm.max_seconds (or training.max_seconds) in almanac.yaml to {math.ceil(error.seconds / share)} "
+                "or more, or leave other work off the machine"
+            ) from error
+        sums, left_out = None, f"{panel.history} days of history, {4 * STRETCH} are needed"
         if sums_held:
             rest = self.max_seconds - outcome.report.seconds
-            sums = train(replace(days, length=STRETCH, validation_days=sums_held, max_seconds=rest), compute, progress)
+            of_sums = replace(days, length=STRETCH, validation_days=sums_held, max_seconds=rest)
+            try:
+                sums = train(of_sums, compute, progress) if rest > 0 else None
+                left_out = f"{max(rest, 0.0):.1f} s of members.lightgbm.max_seconds were left"
+            except (TooLittleTimeError, HistoryError) as error:
+                left_out = str(error)
         held_back = FittedLightgbm(
             outcome.held_back,
             sums.held_back if sums else None,
             features,
             Dependence(),
-            _report(outcome.report, sums.report if sums else None),
+            _report(outcome.report, sums.report if sums else None, left_out),
             {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()},
             compute,
         )
@@ -226,14 +243,18 @@ def _spread(mean: Array, quantiles: Array) -> Array:
     return np.where(expected, quantiles / np.where(expected, mean[:, None], 1.0), np.nan)
 
 
-def _report(days: TrainingReport, sums: TrainingReport | None) -> TrainingReport:
-    """The report of the boosters of days, with the plan and the rounds of those of sums."""
+def _report(days: TrainingReport, sums: TrainingReport | None, left_out: str) -> TrainingReport:
+    """The report of the boosters of days, with the plan and the rounds of those of sums, or why they are left out."""
     if sums is None:
-        return days
+        return replace(days, parameters={**days.parameters, _SUMS: f"left out, {left_out}"})
     learned = ("windows", "max_rounds", "budget", *(name for name in sums.parameters if name.startswith("rounds_")))
     return replace(
         days,
-        parameters={**days.parameters, **{f"{_SUMS}_{name}": sums.parameters[name] for name in learned}},
+        parameters={
+            **days.parameters,
+            _SUMS: "learned",
+            **{f"{_SUMS}_{name}": sums.parameters[name] for name in learned},
+        },
         seconds=days.seconds + sums.seconds,
     )
 

@@ -1,12 +1,13 @@
 """How boosters are trained: validate on the last days, then learn those days too, within a budget of seconds.
 
-Seconds become a number of windows and rounds once, at the start, in coarse steps: where they do not bind, no clock has any
-say in the boosters; where they do, the report says so (`budget`).
+Seconds become a number of windows, series and rounds once, at the start, in coarse steps (`plan.py`): where they do not bind,
+no clock has any say in the boosters; where they do, the report says so (`budget`).
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,19 @@ from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Array, Compute, Progress, TrainingReport
 from pipeline.models.gradient_boosting.boosters import NAMES, Boosters, level_of, plain_names
 from pipeline.models.gradient_boosting.features import CATEGORY, Features, Table
+from pipeline.models.gradient_boosting.plan import (
+    LEAST_ROUNDS,
+    PROBE_ROUNDS,
+    PROBE_ROWS,
+    PROBE_SERIES,
+    VALIDATE_SHARE,
+    VALIDATION_WINDOWS,
+    WINDOWS_OF_A_SERIES,
+    Costs,
+    Plan,
+    TooLittleTimeError,
+    planned,
+)
 from pipeline.models.gradient_boosting.windows import Demand, Sampler, Windows
 from pipeline.models.panel import Panel
 
@@ -26,18 +40,8 @@ _ROWS_OF_SUMS = 60_000
 """Windows of more than a day overlap: two and a half times as many gave no better sums."""
 _PER_NIGHT = 4
 """Most windows for each night of a series: in a small shop more of them are the same again."""
-_LEAST_ROWS, _LEAST_ROUNDS = 3_000, 20
 _SURE_ROUNDS = 60
 """Rounds that a booster keeps in any case: before them it has not left its start, and one month's luck ends it there."""
-_PROBE_ROWS, _PROBE_ROUNDS = 8_000, 10
-_STEPS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06)
-"""Shares of rows and of rounds that a budget is rounded down to, so that a moment's noise rarely changes the plan."""
-_GROWTH = 0.5
-"""A round takes rows to this power as long, from the probe to the whole: trees of many rows have no more leaves, and most
-boosters stop early."""
-_VALIDATE_SHARE = 0.6
-"""Share of the seconds for the boosters that do not see the last days; the refit is shorter, as it stops at the best."""
-_VALIDATION_WINDOWS = 40_000
 _PATIENCE_ROUNDS = 10
 _CURVE_ROUNDS = 10
 _CLAMP, _CLAMP_ORDERS = 20.0, 6.0
@@ -82,11 +86,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Examples:
-    """Features and targets of windows."""
+    """Features and targets of windows, and how many series they are of."""
 
     table: Table
     target: Array
     weight: Array
+    series: int
 
 
 def train(task: Task, compute: Compute, progress: Progress) -> Outcome:
@@ -94,29 +99,36 @@ def train(task: Task, compute: Compute, progress: Progress) -> Outcome:
 
     Raises:
         HistoryError: no window lies in the days to learn from.
+        TooLittleTimeError: the seconds do not allow the least rounds of each booster.
     """
-    started = time.monotonic()
-    run = _Run(task, compute, progress, started)
-    rows, rounds, budget = run.plan()
-    examples = run.examples(task.panel.history - task.validation_days, rows, phase=1)
-    held_back, best, scores = run.boosters(examples, run.validation(), [rounds] * len(NAMES), what="train")
-    took, left = time.monotonic() - started, task.max_seconds - (time.monotonic() - started)
-    stopped = "early stopping" if min(best) < rounds else "steps"
+    run = _Run(task, compute, progress)
+    plan = run.plan()
+    budget, began = plan.budget, time.monotonic()
+    examples = run.examples(task.panel.history - task.validation_days, plan, phase=1)
+    features = time.monotonic() - began
+    validation, began = run.validation(plan.series), time.monotonic()
+    held_back, best, scores = run.boosters(
+        examples, validation, [plan.rounds] * len(NAMES), what="train", refit_features=features
+    )
+    stopped = "early stopping" if min(best) < plan.rounds else "steps"
     if run.late:
         stopped, budget = "seconds", "seconds"
     # the same work again, but for the rounds after the best; where there is no time, better older boosters than none
-    if took * _refit_share(best, rounds, task.settings.patience) <= left or budget == "steps":
-        everything = run.examples(task.panel.history, rows, phase=2)
+    grown = time.monotonic() - began
+    refit = features + grown * _refit_share(best, plan.rounds, task.settings.patience)
+    if budget == "steps" or time.monotonic() + refit <= run.end:
+        everything = run.examples(task.panel.history, plan, phase=2)
         boosters, _, _ = run.boosters(everything, None, best, what="refit")
     else:
         boosters, stopped, budget = held_back, "seconds", "seconds"
     parameters = {
         "series": task.panel.series,
+        "learned_series": examples.series,
         "history_days": task.panel.history,
         "horizon_days": task.panel.horizon,
         "validation_days": task.validation_days,
         "windows": len(examples.target),
-        "max_rounds": rounds,
+        "max_rounds": plan.rounds,
         "budget": budget,
         "features": examples.table.values.shape[1],
         "year_ago": task.features.year_ago,
@@ -129,61 +141,75 @@ def train(task: Task, compute: Compute, progress: Progress) -> Outcome:
         for name, curve in zip(NAMES, scores, strict=True)
         if curve
     }
-    report = TrainingReport(parameters, curves, steps, time.monotonic() - started, stopped)
+    report = TrainingReport(parameters, curves, steps, time.monotonic() - run.started, stopped)
     return Outcome(boosters, held_back, report)
 
 
 class _Run:
     """One training."""
 
-    def __init__(self, task: Task, compute: Compute, progress: Progress, started: float) -> None:
-        self.task, self.compute, self.progress, self.started = task, compute, progress, started
+    def __init__(self, task: Task, compute: Compute, progress: Progress) -> None:
+        self.started = time.monotonic()
+        self.end = self.started + task.max_seconds
+        self.task, self.compute, self.progress = task, compute, progress
         self.demand = Demand(task.panel)
         self.late = False
 
-    def plan(self) -> tuple[int, int, str]:
-        """Windows, most rounds, and what decided them: steps, or seconds where a small fit says they do not suffice."""
-        task, began = self.task, time.monotonic()
+    def plan(self) -> Plan:
+        """Windows, series and rounds: all that are wanted, or what a small fit says that the seconds allow."""
+        task = self.task
         known = task.panel.history - task.validation_days
-        nights = Sampler.of(task.panel, known, task.length).nights
+        sampler = Sampler.of(task.panel, known, task.length)
         rows = min(
             ROWS if task.length == 1 else _ROWS_OF_SUMS,
-            _PER_NIGHT * nights,
+            _PER_NIGHT * sampler.nights,
             task.settings.max_steps * task.settings.batch_size,
         )
-        rounds = min(ROUNDS, task.settings.max_steps)
-        probe = self.examples(known, min(rows, _PROBE_ROWS), phase=0)
+        wanted = Plan(rows, len(sampler.rows), min(ROUNDS, task.settings.max_steps))
+        return planned(wanted, self.costs(known, rows), task.max_seconds)
+
+    def costs(self, known_days: int, rows: int) -> Costs:
+        """What a small fit costs."""
+        for library in ("duckdb", "lightgbm"):
+            import_module(library)  # not part of what a pass costs
+        began = time.monotonic()
+        small = Plan(min(rows, PROBE_ROWS), PROBE_SERIES, PROBE_ROUNDS)
+        probe = self.examples(known_days, small, phase=0)
         features, began = time.monotonic() - began, time.monotonic()
-        self.boosters(probe, None, [_PROBE_ROUNDS] * len(NAMES))
-        per_round = (time.monotonic() - began) / _PROBE_ROUNDS
-        full = per_round * rounds * max(1.0, rows / _PROBE_ROWS) ** _GROWTH + 2 * features
-        share = _VALIDATE_SHARE * task.max_seconds / full
-        step = next((step for step in _STEPS if step * step <= share), _STEPS[-1])
-        if step == 1.0:
-            return rows, rounds, "steps"
-        return (
-            min(rows, max(_LEAST_ROWS, round(step * rows))),
-            min(rounds, max(_LEAST_ROUNDS, round(step * rounds))),
-            "seconds",
+        self.boosters(probe, None, [PROBE_ROUNDS] * len(NAMES))
+        now = time.monotonic()
+        return Costs(
+            spent=now - self.started,
+            per_window=features / max(1, len(probe.target) + WINDOWS_OF_A_SERIES * probe.series),
+            per_round=(now - began) / PROBE_ROUNDS,
+            leads=len(self._leads()),
         )
 
-    def examples(self, known_days: int, rows: int, *, phase: int) -> _Examples:
+    def examples(self, known_days: int, plan: Plan, *, phase: int) -> _Examples:
         """Random windows of the first days of the panel."""
         sampler = Sampler.of(self.task.panel, known_days, self.task.length)
-        windows = sampler.draw(np.random.default_rng([self.task.settings.seed, phase]), rows)
+        windows = sampler.draw(np.random.default_rng([self.task.settings.seed, phase]), plan.rows, plan.series)
         return self._examples(windows, sampler.weight)
 
-    def validation(self) -> _Examples:
-        """Windows of the validation days, as forecast on the night before them and on later ones of them."""
-        panel, held, length = self.task.panel, self.task.validation_days, self.task.length
-        night = panel.history - held - 1
-        leads = [(lead, lead + length - 1) for lead in range(1, held - length + 2, max(1, length // 2))]
-        windows = Windows.ahead(panel, np.flatnonzero(panel.first_sold < night), leads, night)
+    def validation(self, series: int) -> _Examples:
+        """Windows of the validation days, as forecast on the night before them, of so many series of all levels."""
+        panel = self.task.panel
+        night = panel.history - self.task.validation_days - 1
+        rows = np.flatnonzero(panel.first_sold < night)
+        if series < len(rows):
+            by_level = rows[np.argsort(self.demand.units[rows, : night + 1].sum(axis=1), kind="stable")]
+            rows = np.sort(by_level[np.linspace(0, len(rows) - 1, series).round().astype(np.int64)])
+        windows = Windows.ahead(panel, rows, self._leads(), night)
         generator = np.random.default_rng([self.task.settings.seed, 3])
-        if len(windows) > _VALIDATION_WINDOWS:
-            windows = windows.take(np.sort(generator.choice(len(windows), _VALIDATION_WINDOWS, replace=False)))
+        if len(windows) > VALIDATION_WINDOWS:
+            windows = windows.take(np.sort(generator.choice(len(windows), VALIDATION_WINDOWS, replace=False)))
         examples = self._examples(windows, np.ones(panel.series))
         return _subset(examples, np.flatnonzero(examples.table.open_days > 0))
+
+    def _leads(self) -> list[tuple[int, int]]:
+        """First and last leads of the windows that validate."""
+        held, length = self.task.validation_days, self.task.length
+        return [(lead, lead + length - 1) for lead in range(1, held - length + 2, max(1, length // 2))]
 
     def _examples(self, windows: Windows, undo: Array) -> _Examples:
         table = self.task.features.table(self.task.panel, windows, self.compute)
@@ -191,14 +217,30 @@ class _Run:
         units = np.minimum(self.demand.of(windows), np.maximum(_CLAMP * table.scale, _CLAMP_ORDERS * size))
         # weighted by its scale, the loss of a share is that of units, as the score of forecasts
         weight = table.scale * undo[windows.series]
-        return _Examples(
-            table, units / table.scale, weight / max(float(weight.mean()), 1e-12) if len(weight) else weight
-        )
+        even = weight / max(float(weight.mean()), 1e-12) if len(weight) else weight
+        return _Examples(table, units / table.scale, even, len(np.unique(windows.series)))
 
     def boosters(
-        self, examples: _Examples, validation: _Examples | None, rounds: list[int], *, what: str = ""
+        self,
+        examples: _Examples,
+        validation: _Examples | None,
+        rounds: list[int],
+        *,
+        what: str = "",
+        refit_features: float = 0.0,
     ) -> tuple[Boosters, list[int], list[list[float]]]:
-        """All boosters, the rounds that were best, and the validation curves."""
+        """All boosters, the rounds that were best, and the validation curves.
+
+        Args:
+            examples: what they learn.
+            validation: what stops them; None: nothing does, and they make all rounds.
+            rounds: most rounds of each.
+            what: how the progress names it; not told without.
+            refit_features: seconds to leave for the features of the refit.
+
+        Raises:
+            TooLittleTimeError: all seconds are over before each has its least rounds.
+        """
         import lightgbm
 
         data = _dataset(examples, self.task.settings.seed)
@@ -207,7 +249,8 @@ class _Run:
             if validation is None or not len(validation.target)
             else _dataset(validation, self.task.settings.seed, data)
         )
-        began, end = time.monotonic(), self.started + _VALIDATE_SHARE * self.task.max_seconds
+        began = time.monotonic()
+        room = VALIDATE_SHARE * max(0.0, self.end - refit_features - began)
         texts, best, curves = [], [], []
         for number, name in enumerate(NAMES):
             history: dict[str, dict[str, list[float]]] = {}
@@ -216,7 +259,7 @@ class _Run:
                 callbacks.append(lightgbm.record_evaluation(history))
                 patience = _PATIENCE_ROUNDS * self.task.settings.patience
                 callbacks.append(lightgbm.early_stopping(patience, verbose=False))
-                callbacks.append(self._deadline(began + (number + 1) / len(NAMES) * max(0.0, end - began)))
+                callbacks.append(self._deadline(number, min(LEAST_ROUNDS, rounds[number]), began, room))
             booster = lightgbm.train(
                 self._parameters(name, len(examples.target)),
                 data,
@@ -251,15 +294,28 @@ class _Run:
             "num_threads": max(1, self.compute.threads),
         }
 
-    def _deadline(self, at: float) -> Callable[[Any], None]:
-        """Stops a booster at a moment, at its best round so far: the last resort where the plan was too hopeful."""
+    def _deadline(self, number: int, least: int, began: float, room: float) -> Callable[[Any], None]:
+        """Stops a booster at its share of the room: the last resort where the plan was too hopeful.
+
+        Its least rounds it may make as long as any seconds of the training are left.
+
+        Args:
+            number: place of the booster among all.
+            least: rounds without which it has learned nothing.
+            began: moment at which the first booster began.
+            room: seconds for all of them.
+        """
         import lightgbm
 
         best: list[tuple[float, int]] = []
 
         def stop(env: Any) -> None:
+            now, grown = time.monotonic(), env.iteration + 1
             best.append((float(env.evaluation_result_list[0][2]), env.iteration))
-            if time.monotonic() > at:
+            if grown < least and now > self.end:
+                needed = (now - began) * least * len(NAMES) / (least * number + grown)
+                raise TooLittleTimeError(began - self.started + needed / VALIDATE_SHARE)
+            if grown >= least and now > began + (number + 1) / len(NAMES) * room:
                 self.late = True
                 raise lightgbm.callback.EarlyStopException(min(best)[1], env.evaluation_result_list)
 
@@ -273,7 +329,9 @@ def _refit_share(best: list[int], rounds: int, patience: int) -> float:
 
 
 def _subset(examples: _Examples, index: NDArray[np.int64]) -> _Examples:
-    return _Examples(examples.table.take(index), examples.target[index], examples.weight[index])
+    return replace(
+        examples, table=examples.table.take(index), target=examples.target[index], weight=examples.weight[index]
+    )
 
 
 def _dataset_parameters(seed: int) -> dict[str, Any]:

@@ -137,11 +137,20 @@ class Sampler:
         """Nights of all series that a window can follow."""
         return int((self.known_days - self.length - self.first).sum())
 
-    def draw(self, generator: np.random.Generator, count: int) -> Windows:
-        """About `count` windows; those of closed days only are left out."""
+    def draw(self, generator: np.random.Generator, count: int, series: int | None = None) -> Windows:
+        """About `count` windows; those of closed days only are left out.
+
+        Args:
+            generator: draws them.
+            count: how many.
+            series: most series that they are of; default: any number.
+        """
         if self.length == 1:
             count = round(count / max(float((~self.closed[: self.known_days]).mean()), 0.1))
         chosen = generator.choice(len(self.rows), count, p=self.chance)
+        if series is not None and series < len(self.rows):
+            # some draws again and again: each series is as likely as before
+            chosen = generator.choice(chosen[:series], count)
         length = self.length
         nights = self.known_days - 1 - length - self.first[chosen] + 1
         night = self.first[chosen] + np.floor(generator.random(count) * nights).astype(np.int64)

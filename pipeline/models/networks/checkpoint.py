@@ -25,13 +25,14 @@ class TrainingState:
     """Where a training is; what a resumed one needs, beside the tensors.
 
     Attributes:
-        phase: pretrain, validate, refit or done.
+        phase: of `schedule.PHASES` (pretrain, validate, refit), or done.
         step: steps done in the phase.
-        steps: steps planned per phase, fixed once at the start.
+        steps: steps planned per phase, fixed once at the start; of a pretraining that the wall-clock ended, those made.
         budget: what decided them: steps, or seconds where the machine was too slow or the wall-clock ended a phase.
         score: best validation score so far.
         best_step: its step.
         stale: validations since.
+        halved: how often a batch was parted in two for the GPU's memory.
         recoveries: how often a loss that was not a number made it go back.
         seconds: seconds of training so far, earlier processes included.
         stopped: why it ended.
@@ -48,6 +49,7 @@ class TrainingState:
     score: float = float("inf")
     best_step: int = 0
     stale: int = 0
+    halved: int = 0
     recoveries: int = 0
     seconds: float = 0.0
     stopped: str = ""

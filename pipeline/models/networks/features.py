@@ -5,7 +5,7 @@ that are known beyond it; a test changes all later demand and asks for the same 
 running sums, so a batch of random windows costs a few gathers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,10 @@ class Batch:
     base_mu: Tensor
     scale: Tensor
     open: Tensor
+
+    def part(self, rows: slice) -> "Batch":
+        """Some of the windows."""
+        return Batch(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 class Windows:

@@ -1,7 +1,8 @@
 """The forecaster of a network: one network for all series of a shop, of any architecture.
 
-Reads the history, the known future (calendar, prices, promotions, closed days) and what an item is (text, category);
-answers with a distribution of units per day. Stored as `model.safetensors` and `model.json`, nothing else.
+Reads the history (demand, prices, promotions), the known future (calendar, announced promotions, closed days; of prices only
+the last one paid) and what an item is (text, category); answers with a distribution of units per day. Stored as
+`model.safetensors` and `model.json`, nothing else.
 """
 
 import json
@@ -71,8 +72,8 @@ class NetworkForecaster:
 
         Raises:
             HistoryError: less history than `training.min_history_days`, or nothing sold.
-            ModelError: the training diverged; or `start` is another network, has seen all days of the panel, or reads text
-                vectors of another size.
+            ModelError: the training diverged, or has too few seconds or too little memory; or `start` is another network, has
+                seen all days of the panel, or reads text vectors of another size.
         """
         import torch
 
@@ -138,6 +139,7 @@ class NetworkForecaster:
             "best_step": state.best_step,
             "best_validation_wql": state.score,
             "recoveries": state.recoveries,
+            "halved": state.halved,
             "year_ago": spec.year_ago,
             "calendar_features": len(spec.calendar_names),
             "unseen_days": unseen if start else panel.history,
@@ -153,19 +155,11 @@ class NetworkForecaster:
         fitted = FittedNetwork(self.name, network.to("cpu").eval(), spec, dependence, report, trained_on, compute)
         held_back = network_class(network.sizes)
         held_back.load_state_dict(training.best)
-        encoder = None
-        if training.encoder:
-            steps = state.steps["pretrain"]
+        encoder, steps = None, state.steps["pretrain"]
+        # later networks start from it for months: half a pretraining is for this one alone
+        if training.encoder and steps == self.settings.pretrain_steps:
             encoder = Encoder(self.name, panel.as_of, training.encoder, steps, losses=tuple(state.pretraining))
         return replace(fitted, validated=replace(fitted, network=held_back.eval()), encoder=encoder)
-
-    def clear(self, folder: Path) -> None:
-        """Remove the checkpoint of a training whose result is stored elsewhere."""
-        from pipeline.models.networks.checkpoint import CHECKPOINT_FILE
-
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
 
     def _spec(self, panel: Panel) -> "FeatureSpec":
         """What to read, and scalers fitted on training windows before the validation days only."""
@@ -204,30 +198,44 @@ class FittedNetwork:
         """Forecast `horizon` days after the panel's night; see `pipeline.models.base.Fitted`.
 
         Raises:
-            ModelError: the panel knows the calendar for fewer days, or has text vectors of another language model.
+            ModelError: the panel knows the calendar for fewer days, or has text vectors of another language model; or the
+                GPU's memory does not suffice for a single series.
         """
+        from pipeline.models.networks.memory import in_parts
         from pipeline.models.networks.schedule import torch_threads
 
         if horizon > panel.horizon:
             raise ModelError(
                 f"asked for {horizon} days, but the panel knows the calendar of {panel.horizon} days ahead"
             )
+        with torch_threads(self.compute.threads):
+            forecast, _ = in_parts(
+                lambda parts: self._forecast_in(_ROWS_AT_ONCE // parts, panel, horizon, grid=grid, progress=progress),
+                halved=0,
+                most=_ROWS_AT_ONCE,
+                tell=lambda parts: progress(f"forecast, out of memory: {_ROWS_AT_ONCE // parts} series at once", 0, 1),
+                refusal=f"the GPU's memory does not suffice for the {self.name} to forecast a single series; set "
+                "compute.device: cpu in almanac.yaml, or leave other work off the GPU",
+            )
+        return forecast
+
+    def _forecast_in(self, size: int, panel: Panel, horizon: int, *, grid: bool, progress: Progress) -> Forecast:
+        """The forecast, so many rows at once."""
         shape = (panel.series, horizon)
         mean = np.zeros(shape)
         quantiles = np.zeros((*shape, len(QUANTILES)))
         finer = np.zeros((*shape, len(GRID_LEVELS))) if grid else None
         device = self.compute.usable_device
         network = self.network.to(device)
-        with torch_threads(self.compute.threads):
-            for start in range(0, panel.series, _ROWS_AT_ONCE):
-                rows = slice(start, start + _ROWS_AT_ONCE)
-                filled = panel.rows(np.minimum(np.arange(start, start + _ROWS_AT_ONCE), panel.series - 1))
-                count = min(_ROWS_AT_ONCE, panel.series - start)
-                some_mean, some_quantiles, some_grid = self._forecast_rows(network, filled, horizon, device, grid)
-                mean[rows], quantiles[rows] = some_mean[:count], some_quantiles[:count]
-                if finer is not None and some_grid is not None:
-                    finer[rows] = some_grid[:count]
-                progress("forecast", min(start + _ROWS_AT_ONCE, panel.series), panel.series)
+        for start in range(0, panel.series, size):
+            rows = slice(start, start + size)
+            filled = panel.rows(np.minimum(np.arange(start, start + size), panel.series - 1))
+            count = min(size, panel.series - start)
+            some_mean, some_quantiles, some_grid = self._forecast_rows(network, filled, horizon, device, grid)
+            mean[rows], quantiles[rows] = some_mean[:count], some_quantiles[:count]
+            if finer is not None and some_grid is not None:
+                finer[rows] = some_grid[:count]
+            progress("forecast", min(start + size, panel.series), panel.series)
         return Forecast(mean, whole_units(quantiles), finer, np.array(GRID_LEVELS) if grid else None)
 
     def _forecast_rows(

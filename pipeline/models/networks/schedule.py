@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Dependence
+from pipeline.models.history import validation_days as validation_days  # noqa: PLC0414 - known by this name here, too
 
 PHASES = ("pretrain", "validate", "refit")
 
@@ -47,6 +48,7 @@ class Course:
         validation_days: days held back in the first phases.
         new_from: column of the first day that the start of an update has not seen; None for a new network.
         replay_share: share of an update's windows that is drawn from all nights.
+        pretrained: the network comes with an encoder that was pretrained before.
     """
 
     steps: Mapping[str, int]
@@ -54,6 +56,12 @@ class Course:
     validation_days: int
     new_from: int | None = None
     replay_share: float = 1.0
+    pretrained: bool = False
+
+    @property
+    def is_update(self) -> bool:
+        """It goes on from an older network."""
+        return self.new_from is not None
 
     @classmethod
     def full(cls, settings: TrainingSettings, history: int, horizon: int) -> "Course":
@@ -87,7 +95,7 @@ class Course:
 
     def without_pretraining(self) -> "Course":
         """The same for a network whose encoder is pretrained."""
-        return replace(self, steps={**self.steps, "pretrain": 0})
+        return replace(self, steps={**self.steps, "pretrain": 0}, pretrained=True)
 
     def fresh_from(self, known_days: int) -> int:
         """Column of the first night of an update's fresh windows, with so many days known.
@@ -135,11 +143,6 @@ class Sampler:
         rows = generator.choice(self.rows, count, p=self.chance)
         first = self.first[rows]
         return rows, first + np.floor(generator.random(count) * (self.last - first + 1)).astype(np.int64)
-
-
-def validation_days(history: int, wanted: int, horizon: int) -> int:
-    """Length of the validation window: what was asked, but at most a quarter of the history and the horizon."""
-    return max(1, min(wanted, history // 4, horizon))
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:

@@ -1,6 +1,7 @@
 """How a network is trained: pretrain the encoder, train while validating on the last days, then learn those days too.
 
-An update goes the same way from the weights of an older network, with its own course (`lstm_schedule.Course`).
+An update goes the same way from the weights of an older network, with its own course (`schedule.Course`). What one step does
+is in `steps.py`.
 
 Everything random of a step comes from (seed, phase, step), so a training that resumes from a checkpoint ends in the
 same weights as one that was never killed. Seconds become a number of steps once, at the start, and stand in the
@@ -10,9 +11,8 @@ says so (`budget`).
 
 import math
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,16 +21,14 @@ from torch import Tensor
 from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Compute, Progress
-from pipeline.models.networks.adversarial import attentive, moved
-from pipeline.models.networks.augmentation import augmented
 from pipeline.models.networks.checkpoint import TrainingState, read_checkpoint, restore_optimizer, write_checkpoint
 from pipeline.models.networks.encoder import encoder_weights
-from pipeline.models.networks.features import Batch, Windows
-from pipeline.models.networks.loss import weighted_loss, window_weights
+from pipeline.models.networks.features import Windows
+from pipeline.models.networks.memory import Found, in_parts
 from pipeline.models.networks.network import Network
-from pipeline.models.networks.pretraining import pretrain_loss
-from pipeline.models.networks.schedule import PHASES, Course, Sampler, one_cycle, torch_threads
-from pipeline.models.networks.validation import HeldBack
+from pipeline.models.networks.schedule import PHASES, Course, one_cycle, torch_threads
+from pipeline.models.networks.steps import Steps
+from pipeline.models.networks.validation import AT_ONCE, HeldBack
 
 CHECKPOINT_SECONDS = 15.0
 
@@ -38,8 +36,10 @@ _VALIDATIONS = 8
 _PRETRAIN_NOTES = 20
 _BESIDE = ("optimizer/", "best/", "encoded/")
 _MAX_RECOVERIES = 2
-_DRAWN_LEADS = 12
 _PATIENCE = 3.0
+"""A training may take so many times its seconds to make the least steps, on a machine that became busy."""
+_PLANNED_SHARE = 0.85
+"""Share of the seconds for steps; the rest is for validations."""
 _LEAST_STEPS = 40
 """Steps below which a validation says that a network forecasts worse than the mean of each weekday."""
 
@@ -73,7 +73,6 @@ class Training:
         """
         self.network, self.windows, self.settings, self.compute = network, windows, settings, compute
         self.course, self.folder, self.mark, self.progress = course, folder, mark, progress
-        self.horizon = windows.ahead
         self.validation_days = course.validation_days
         self.known = {
             "pretrain": windows.days - self.validation_days,
@@ -87,14 +86,15 @@ class Training:
         self.encoder: dict[str, Tensor] = {}
         self._initial = self._weights()
         self.optimizer = self._new_optimizer()
-        self._samplers: dict[tuple[int, int], Sampler] = {}
+        self._steps = Steps(network, windows, settings, compute, course)
         self._started = time.monotonic()
 
     def run(self) -> TrainingState:
         """Train to the end; the network then holds the final weights.
 
         Raises:
-            ModelError: the loss is not a number, again and again; or the seconds do not allow the least steps.
+            ModelError: the loss is not a number, again and again; the seconds do not allow the least steps; or the GPU's
+                memory does not suffice for a single series.
         """
         with torch_threads(self.compute.threads), torch.random.fork_rng(devices=self._cuda()):
             self._resume_or_plan()
@@ -149,13 +149,13 @@ class Training:
         """
         plan = dict(self.course.steps)
         needed = self._seconds_per_step() * sum(plan.values())
-        allowed = 0.85 * self.settings.max_seconds
+        allowed = _PLANNED_SHARE * self.settings.max_seconds
         if needed > allowed:
             share = allowed / needed
             plan = {phase: max(1, int(steps * share)) if steps else 0 for phase, steps in plan.items()}
             self.state.budget = "seconds"
             if plan["validate"] < self._least:
-                raise self._too_little(plan["validate"])
+                raise self._too_little(share * self.course.steps["validate"])
         self.state.steps = plan
 
     @property
@@ -163,11 +163,15 @@ class Training:
         """Steps without which the network has learned nothing."""
         return min(_LEAST_STEPS, self.course.steps["validate"])
 
-    def _too_little(self, steps: int) -> ModelError:
-        """The error of a budget that does not suffice."""
-        needed = math.ceil(self.settings.max_seconds * self._least / max(steps, 1))
+    def _too_little(self, steps: float) -> ModelError:
+        """The error of a budget that does not suffice.
+
+        Args:
+            steps: steps of learning that the seconds allow.
+        """
+        needed = math.ceil(self.settings.max_seconds * self._least / steps)
         return ModelError(
-            f"a budget too small to train the {self.network.kind}: {self.settings.max_seconds:g} s allow {steps} of "
+            f"a budget too small to train the {self.network.kind}: {self.settings.max_seconds:g} s allow {int(steps)} of "
             f"{self.course.steps['validate']} steps on this machine at this moment, and with fewer than {self._least} it has "
             f"learned nothing; raise members.{self.network.kind}.max_seconds (or training.max_seconds) in almanac.yaml to "
             f"{needed} or more, or leave other work off the machine"
@@ -193,7 +197,8 @@ class Training:
             self.optimizer = self._new_optimizer()
         rate = one_cycle(state.step, state.steps[phase], self.course.rate[phase] * 0.3**state.recoveries)
         # an update may find nothing better than where it starts from
-        untouched = self._weights() if phase == "validate" and state.step == 0 and self._is_update else None
+        is_start = phase == "validate" and state.step == 0 and self.course.is_update
+        untouched = self._weights() if is_start else None
         score = self._validation_score() if untouched is not None else 0.0
         loss = self._train_step(phase, state.step, rate)
         if not math.isfinite(loss):
@@ -208,10 +213,6 @@ class Training:
         if phase == "validate" and (state.step % self._every() == 0 or state.step == state.steps[phase]):
             self._validate(loss)
         self.progress(f"train, {phase}", state.step, state.steps[phase])
-
-    @property
-    def _is_update(self) -> bool:
-        return self.course.new_from is not None
 
     def _every(self) -> int:
         return max(1, self.state.steps["validate"] // _VALIDATIONS)
@@ -242,26 +243,34 @@ class Training:
         if state.phase == "validate":
             self.best = self.best or self._weights()
             self.network.load_state_dict(self.best)
-            state.dependence = self._held_back().dependence(self.settings.seed)
+            state.dependence = self._in_memory(
+                lambda parts: self._held_back(parts).dependence(self.settings.seed), AT_ONCE
+            )
         following = dict(zip(PHASES, (*PHASES[1:], "done"), strict=True))
         state.phase, state.step = following[state.phase], 0
         if state.phase == "done" and not state.stopped:
             state.stopped = "steps"
 
     def _late(self) -> None:
-        """Past the wall-clock a machine that became busy may still do the least steps, within some more of the time."""
+        """Past the wall-clock: end the phase; a machine that became busy may still do the least steps, in some more time."""
         state = self.state
-        learned = state.step if state.phase == "validate" else (self._least if state.phase == "refit" else 0)
-        if learned >= self._least:
+        if state.phase == "pretrain":
+            # what is pretrained so far is a start
+            state.steps["pretrain"], state.budget = state.step, "seconds"
+        elif state.phase == "refit" or state.step >= self._least:
             self._out_of_time()
-        elif state.seconds > _PATIENCE * self.settings.max_seconds:
-            raise self._too_little(learned)
+        else:
+            made = state.steps["pretrain"] + state.step
+            missing = (self._least - state.step) * state.seconds / made if made else 0.0
+            if state.seconds + missing > _PATIENCE * self.settings.max_seconds:
+                allowed = _PLANNED_SHARE * self.settings.max_seconds / state.seconds * max(made, 1)
+                raise self._too_little(allowed * self.course.steps["validate"] / sum(self.course.steps.values()))
 
     def _out_of_time(self) -> None:
-        """Stop at the wall-clock: keep the best weights known; the report says so."""
-        if self.state.phase in {"pretrain", "validate"}:
-            self.state.phase = "validate"
+        """Stop at the wall-clock with the best weights known before the refit: half a refit is judged by nothing."""
+        if self.state.phase == "validate":
             self._next_phase()
+        self.network.load_state_dict(self.best)
         self.state.phase, self.state.stopped, self.state.budget = "done", "seconds", "seconds"
 
     def _recover(self, phase: str, loss: float) -> None:
@@ -274,95 +283,66 @@ class Training:
                 f"{_MAX_RECOVERIES} restarts with a smaller rate; lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g}) in almanac.yaml, or look for impossible units or prices"
             )
-        if self.best or self._is_update:
+        if self.best or self.course.is_update:
             self.network.load_state_dict(self.best or self._initial)
         else:
             torch.manual_seed(self.settings.seed + state.recoveries)
-            self.network.load_state_dict(type(self.network)(self.network.sizes).state_dict())
+            redrawn = type(self.network)(self.network.sizes).state_dict()
+            self.network.load_state_dict(redrawn | self._pretrained())
         self.optimizer = self._new_optimizer()
         state.step += 1
 
+    def _pretrained(self) -> dict[str, Tensor]:
+        """Weights of the encoder as pretraining left them, here or before this training; none without."""
+        if not self.course.pretrained:
+            return self.encoder
+        return {name: self._initial[name] for name in encoder_weights(self.network)}
+
     def _train_step(self, phase: str, step: int, rate: float) -> float:
-        known = self.known[phase]
-        # each update draws other windows than the one before it
-        salt = [self.windows.days] if self._is_update else []
-        generator = np.random.default_rng([self.settings.seed, PHASES.index(phase), step, *salt])
-        torch.manual_seed(int(generator.integers(2**31)))
-        rows, nights = self._draw(known, generator)
-        leads = self._leads(step, len(rows), generator)
+        """Take one step; its loss, or NaN where no step could be taken."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        epsilon = self.settings.adversarial if phase != "pretrain" else 0.0
-        with self._precision():
-            if phase == "pretrain":
-                loss = pretrain_loss(self.network, self.windows, rows, nights, known_days=known, generator=generator)
-            else:
-                batch = augmented(self.windows.cut(rows, nights, leads), self.settings.augmentation, generator)
-                batch = attentive(batch) if epsilon else batch
-                loss = self._loss(batch, rows, nights, leads, known)
-        value = float(loss.detach())
-        if math.isfinite(value):
-            torch.autograd.backward(loss)
-            if epsilon:
-                with self._precision():
-                    worst = self._loss(moved(batch, epsilon), rows, nights, leads, known)
-                torch.autograd.backward(worst)
-            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            if bool(torch.isfinite(norm)):
-                self.optimizer.step()
-            else:
-                value = float("nan")
-        return value
+        known = self.known[phase]
+        loss = self._in_memory(lambda parts: self._steps.gradients(phase, step, known, parts), self.settings.batch_size)
+        if not math.isfinite(loss):
+            return loss
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if not bool(torch.isfinite(norm)):
+            return float("nan")
+        self.optimizer.step()
+        return loss
 
-    def _draw(self, known: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        rows, nights = self._sampler(known).draw(generator, self.settings.batch_size)
-        if self._is_update:
-            fresh = self.settings.batch_size - round(self.course.replay_share * self.settings.batch_size)
-            newest = self._sampler(known, self.course.fresh_from(known)).draw(generator, fresh)
-            rows, nights = (np.concatenate([new, old[fresh:]]) for new, old in zip(newest, (rows, nights), strict=True))
-        device = self.compute.device
-        return torch.as_tensor(rows, device=device), torch.as_tensor(nights, device=device)
+    def _in_memory(self, work: Callable[[int], Found], most: int) -> Found:
+        """Do some work in as many parts as the GPU's memory needs, and go on with so many."""
+        found, self.state.halved = in_parts(
+            work,
+            halved=self.state.halved,
+            most=most,
+            tell=lambda parts: self.progress(f"train, out of memory: batches in {parts} parts", 0, 1),
+            refusal=f"the GPU's memory does not suffice to train the {self.network.kind} on a single series; lower "
+            "training.hidden or training.history_days in almanac.yaml, or set compute.device: cpu",
+        )
+        return found
 
-    def _sampler(self, known: int, from_night: int = 0) -> Sampler:
-        at = (known, from_night)
-        if at not in self._samplers:
-            self._samplers[at] = Sampler.of(self.windows.units, self.windows.first_sold, known, from_night)
-        return self._samplers[at]
-
-    def _leads(self, step: int, windows: int, generator: np.random.Generator) -> Tensor:
-        """Leads that a step learns from; near days come up most, for they count most."""
-        if self.network.sequential:
-            # half of the steps decode a third of the horizon: cheaper too
-            near = min(self.horizon, max(self.horizon // 3, 28))
-            return self.windows.leads(self.horizon if step % 2 == 0 else near)
-        drawn = np.ceil(self.horizon * generator.random((windows, _DRAWN_LEADS)) ** 2).clip(1)
-        return torch.as_tensor(drawn.astype(np.int64), device=self.compute.device)
-
-    def _loss(self, batch: Batch, rows: Tensor, nights: Tensor, leads: Tensor, known: int) -> Tensor:
-        """Loss of the likelihood of windows, weighted by the root of the scale."""
-        units, counts = self.windows.targets(rows, nights, leads, known)
-        undo = torch.as_tensor(self._sampler(known).weight, device=rows.device)[rows]
-        weights = window_weights(batch.scale.squeeze(1), undo, counts)
-        return weighted_loss(self.network(batch), batch, units, weights) / counts.sum().clamp(min=1)
-
-    def _held_back(self) -> HeldBack:
-        return HeldBack(self.network, self.windows, self.known["validate"], self.validation_days, self._precision)
+    def _held_back(self, parts: int) -> HeldBack:
+        return HeldBack(
+            self.network,
+            self.windows,
+            self.known["validate"],
+            self.validation_days,
+            self._steps.precision,
+            max(1, AT_ONCE // parts),
+        )
 
     def _validation_score(self) -> float:
         """Weighted quantile loss of the validation days."""
-        return self._held_back().score()
+        return self._in_memory(lambda parts: self._held_back(parts).score(), AT_ONCE)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
         return torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
         )
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        on = self.compute.mixed_precision and self.compute.device.startswith("cuda")
-        return torch.autocast(self.compute.device.split(":")[0], dtype=torch.bfloat16, enabled=on)
 
     def _cuda(self) -> list[int]:
         return list(range(torch.cuda.device_count())) if self.compute.device.startswith("cuda") else []

@@ -16,7 +16,8 @@ from pipeline.models.networks.schedule import dependence_of
 from pipeline.settings import QUANTILES
 
 _SERIES = 1000
-_AT_ONCE = 512
+AT_ONCE = 512
+"""Series asked at once where the memory allows it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class HeldBack:
         known: days that training knew.
         days: days that are asked about.
         precision: context that the network computes in.
+        at_once: series asked at once.
     """
 
     network: Network
@@ -36,6 +38,7 @@ class HeldBack:
     known: int
     days: int
     precision: Callable[[], AbstractContextManager[Any]]
+    at_once: int = AT_ONCE
 
     def score(self) -> float:
         """Weighted quantile loss."""
@@ -70,7 +73,7 @@ class HeldBack:
         rows, nights = self._windows()
         self.network.eval()
         with torch.inference_mode(), self.precision():
-            for part in torch.split(torch.arange(len(rows), device=rows.device), _AT_ONCE):
+            for part in torch.split(torch.arange(len(rows), device=rows.device), self.at_once):
                 leads = self.windows.leads(self.days)
                 batch = self.windows.cut(rows[part], nights[part], leads)
                 units, counts = self.windows.targets(rows[part], nights[part], leads, self.windows.days)

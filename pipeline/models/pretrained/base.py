@@ -18,6 +18,8 @@ Family = Literal["chronos-2", "chronos-bolt"]
 
 _FAMILIES: dict[str, Family] = {"Chronos2Pipeline": "chronos-2", "ChronosBoltPipeline": "chronos-bolt"}
 _FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+CONTEXT_DAYS = 736
+"""Days that are read at most: two years, in patches of 16. The models can read more, at twice the time for twice the days."""
 _SHARED_WEIGHT = "embed_tokens.weight"
 """Chronos-Bolt's encoder and decoder share one embedding, which is stored once under another name."""
 _WAY_OUT = (
@@ -58,6 +60,11 @@ class Pretrained:
     def network(self) -> Any:
         """The torch module."""
         return self.pipeline.model
+
+    @property
+    def context_days(self) -> int:
+        """Days up to the night that are read."""
+        return min(CONTEXT_DAYS, int(self.pipeline.model_context_length))
 
     @property
     def levels(self) -> list[float]:

@@ -29,14 +29,25 @@ def predict(
     nights: NDArray[np.int64],
     horizon: int,
     *,
+    at_once: int = ON_GPU,
     progress: Progress = silent,
 ) -> Array:
-    """The model's own quantiles (N, H, K) of N windows, on the scale of units."""
+    """The model's own quantiles (N, H, K) of N windows, on the scale of units.
+
+    Args:
+        model: the loaded model.
+        windows: of the panel.
+        series: (N,) rows of the panel.
+        nights: (N,) column of each night.
+        horizon: days ahead.
+        at_once: series that a GPU may predict at once, at most `ON_GPU`.
+        progress: told how far it is.
+    """
     import torch
 
     found = np.zeros((len(series), horizon, len(model.levels)))
     model.network.eval()
-    at_once = ON_CPU if model.network.device.type == "cpu" else ON_GPU
+    at_once = ON_CPU if model.network.device.type == "cpu" else min(at_once, ON_GPU)
     for start in range(0, len(series), at_once):
         chosen = np.minimum(np.arange(start, start + at_once), len(series) - 1)
         past = torch.from_numpy(windows.past(series[chosen], nights[chosen]))

@@ -1,296 +1,232 @@
-"""Fine-tuning of a pretrained time-series model with LoRA, by the model's own loss.
+"""Fine-tuning of a pretrained time-series model with LoRA, by the model's own loss, through the house's loop.
 
-One small loop for both families rather than `Chronos2Pipeline.fit`: that one draws from NumPy's global state, counts
-steps but not seconds, writes the optimiser's pickles, and Chronos-Bolt has none. The last days are held back to choose
-the best weights, the untouched ones among them, and are not learned afterwards.
+Not `Chronos2Pipeline.fit`: that one draws from NumPy's global state, counts steps but not seconds, writes the optimiser's
+pickles, and Chronos-Bolt has none. The last days are held back to choose the best weights, the untouched ones among them,
+and are not learned afterwards.
+
+What belongs here: examples, loss and score. What does not: steps and what may go wrong in them (`finetuning/loop.py`).
 """
 
 import math
-import time
-from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from pipeline.errors import HistoryError, ModelError
-from pipeline.model_settings import FineTuningSettings
-from pipeline.models.base import Compute, Progress, TrainingReport
-from pipeline.models.pretrained.base import Pretrained
+from pipeline.model_settings import ChronosSettings, FineTuningSettings, TrainingSettings
+from pipeline.models.base import Progress, TrainingReport, silent
+from pipeline.models.finetuning.distributed import Peers
+from pipeline.models.finetuning.loop import Loop
+from pipeline.models.finetuning.plan import Course, Task, Tunable
+from pipeline.models.networks.checkpoint import fingerprint
+from pipeline.models.panel import Panel
+from pipeline.models.pretrained.adapter import adapter_config, add_adapter
+from pipeline.models.pretrained.base import BaseModel, Pretrained, load_base
 from pipeline.models.pretrained.prediction import predict
 from pipeline.models.pretrained.quantile_function import QuantileFunction
-from pipeline.models.pretrained.windows import Windows
+from pipeline.models.pretrained.windows import CalendarEffect, Windows
 from pipeline.models.quantiles import WQL_LEVELS, pinball
 
-DEFAULT_TARGETS = ("q", "v")
-"""Query and value of the attention, by the names that both families give them."""
-ADAPTER = "default"
+Index = NDArray[np.int64]
+
 _MIN_PAST = 28
 _MIN_AHEAD = 7
 _VALIDATED_SERIES = 64
-_VALIDATIONS = 10
+_MOST_DRAWN = 65_536
+"""Windows that are drawn at most; where the epochs ask for more, these come again."""
+_LEAST_STEPS = 20
+"""Steps below which adapters, which begin with nothing, say hardly more than the pretrained model."""
+_ZERO_SHOT = "or set members.chronos.fine_tune: false in almanac.yaml"
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """What one fine-tuning may do.
+class TuningJob:
+    """What each process of a fine-tuning is told.
 
     Attributes:
-        settings: rank, rates, batch and epochs.
-        seed: of windows, adapters and dropout.
-        max_seconds: budget.
+        panel: the panel.
+        base: the pretrained model.
+        settings: layers to adapt, and seconds.
+        fine_tuning: rank, rates, batch and epochs.
+        training: seed.
         known_days: days of history to learn from; the rest validates.
-        horizon: days ahead that are learned.
+        folder: folder of the checkpoint.
     """
 
-    settings: FineTuningSettings
-    seed: int
-    max_seconds: float
+    panel: Panel
+    base: BaseModel
+    settings: ChronosSettings
+    fine_tuning: FineTuningSettings
+    training: TrainingSettings
     known_days: int
-    horizon: int
+    folder: Path
 
+    @property
+    def old_enough(self) -> Index:
+        """Series with enough days to learn from."""
+        return np.flatnonzero(self.panel.first_sold + _MIN_PAST + _MIN_AHEAD <= self.known_days)
 
-def adapter_config(settings: FineTuningSettings) -> dict[str, Any]:
-    """What makes an adapter, as JSON."""
-    return {
-        "rank": settings.rank,
-        "alpha": settings.alpha,
-        "target_modules": sorted(settings.target_modules or DEFAULT_TARGETS),
-        "dropout": settings.dropout,
-    }
+    def check(self) -> None:
+        """Refuse what cannot be fine-tuned, before anything is loaded.
 
-
-def add_adapter(network: Any, config: Mapping[str, Any]) -> None:
-    """Put LoRA beside the layers of a network, which changes nothing that it answers until it has learned.
-
-    Raises:
-        ModelError: the network has no such layers.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    names = [name for name, _ in network.named_modules()]
-    lacking = [
-        wanted
-        for wanted in config["target_modules"]
-        if not any(name == wanted or name.endswith(f".{wanted}") for name in names)
-    ]
-    if lacking:
-        ends = sorted(
-            {name.rsplit(".", 1)[-1] for name, part in network.named_modules() if hasattr(part, "in_features")}
-        )
-        raise ModelError(
-            f"fine_tuning.target_modules in almanac.yaml: the model has no layers {', '.join(lacking)}; "
-            f"it has {', '.join(ends)}"
-        )
-    lora = LoraConfig(
-        r=config["rank"],
-        lora_alpha=config["alpha"],
-        lora_dropout=config["dropout"],
-        target_modules=list(config["target_modules"]),
-    )
-    inject_adapter_in_model(lora, network, adapter_name=ADAPTER)
-    network.eval()
-
-
-def adapter_weights(network: Any) -> dict[str, Any]:
-    """A copy of what the adapters have learned, on the CPU."""
-    from peft import get_peft_model_state_dict
-
-    weights = get_peft_model_state_dict(network, adapter_name=ADAPTER)
-    return {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
-
-
-def set_adapter_weights(network: Any, weights: Mapping[str, Any]) -> None:
-    """Undo `adapter_weights`.
-
-    Raises:
-        ModelError: they belong to other layers, or to an adapter of another size.
-    """
-    from peft import set_peft_model_state_dict
-
-    expected = {name: tuple(value.shape) for name, value in adapter_weights(network).items()}
-    if expected != {name: tuple(value.shape) for name, value in weights.items()}:
-        raise ModelError("the stored adapter does not fit the layers of the pretrained model; train again")
-    set_peft_model_state_dict(network, dict(weights), adapter_name=ADAPTER)
-
-
-def tune(model: Pretrained, windows: Windows, tuning: Tuning, compute: Compute, progress: Progress) -> TrainingReport:
-    """Fine-tune the adapters of a model, in place, and leave them as they validated best.
-
-    Raises:
-        HistoryError: no series is old enough to learn from.
-        ModelError: the loss is not finite.
-    """
-    started = time.monotonic()
-    settings, network = tuning.settings, model.network
-    drawn = np.random.default_rng([tuning.seed, 97])
-    old_enough = np.flatnonzero(windows.first_sold + _MIN_PAST + _MIN_AHEAD <= tuning.known_days)
-    if not len(old_enough):
-        raise HistoryError(
-            f"no series has {_MIN_PAST + _MIN_AHEAD} days of sales before the days held back, so there is nothing to "
-            "fine-tune chronos on; choose a later --as-of, or set members.chronos.fine_tune: false in almanac.yaml"
-        )
-    examples = int(np.ceil((tuning.known_days - windows.first_sold[old_enough]) / tuning.horizon).sum())
-    steps = max(1, math.ceil(settings.epochs * examples / settings.batch_size))
-    learn = _Learning(model, windows, tuning, compute, (drawn, old_enough))
-    weights = learn.weights
-    optimizer = _optimizer(settings, weights)
-    validate = _Validation(model, windows, tuning, drawn)
-    best, best_score, best_step, worse = adapter_weights(network), validate(), 0, 0
-    validating = time.monotonic() - started
-    curve, at = [best_score], [0]
-    losses: list[float] = []
-    step, stopped, every = 0, "steps", max(1, steps // _VALIDATIONS)
-    while step < steps:
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _share_of_rate(step, steps, settings.warmup_share)
-        loss = learn(optimizer)
-        if not math.isfinite(loss):
+        Raises:
+            HistoryError: no series is old enough to learn from.
+            ModelError: a method that time-series models do not have.
+        """
+        method = self.fine_tuning.method
+        if method != "lora":
             raise ModelError(
-                f"fine-tuning chronos diverged at step {step + 1}; lower fine_tuning.learning_rate in almanac.yaml"
+                f"fine_tuning.method: {method} in almanac.yaml: chronos is fine-tuned with LoRA alone; set it to lora, {_ZERO_SHOT}"
             )
-        step += 1
-        progress("fine-tune chronos", step, steps)
-        losses = losses or [loss]
-        late = time.monotonic() - started + validating > tuning.max_seconds
-        if step % every == 0 or step == steps or late:
-            score = validate()
-            curve.append(score)
-            at.append(step)
-            losses.append(loss)
-            worse += 1
-            if score < best_score:
-                best, best_score, best_step, worse = adapter_weights(network), score, step, 0
-            if late or worse >= settings.patience:
-                stopped = "seconds" if late else "early stopping"
-                break
-    set_adapter_weights(network, best)
-    network.eval()
-    parameters = {
-        **adapter_config(settings),
-        "weights": sum(weight.numel() for weight in weights),
-        "steps": step,
-        "best_step": best_step,
-        "zero_shot_validation_wql": curve[0],
-        "best_validation_wql": best_score,
-    }
-    curves = {"validation_wql": curve, "training_loss": losses}
-    return TrainingReport(parameters, curves, at, time.monotonic() - started, stopped)
+        if not len(self.old_enough):
+            raise HistoryError(
+                f"no series has {_MIN_PAST + _MIN_AHEAD} days of sales before the days held back, so there is nothing to "
+                f"fine-tune chronos on; choose a later --as-of, {_ZERO_SHOT}"
+            )
 
 
-class _Learning:
-    """Steps of the optimiser, each on new windows."""
+class TunedModel(Tunable):
+    """A time-series network with adapters, which are all that learns."""
 
-    def __init__(
-        self,
-        model: Pretrained,
-        windows: Windows,
-        tuning: Tuning,
-        compute: Compute,
-        drawing: tuple[np.random.Generator, NDArray[np.int64]],
-    ) -> None:
-        self.weights = [weight for weight in model.network.parameters() if weight.requires_grad]
-        self._model, self._windows, self._tuning, self._compute = model, windows, tuning, compute
-        self._drawn, self._series = drawing
-
-    def __call__(self, optimizer: Any) -> float:
-        """One step; its loss, before which nothing is learned that is not finite."""
-        import torch
-
-        settings, loss = self._tuning.settings, 0.0
-        self._model.network.train()
-        for part in np.array_split(np.arange(settings.batch_size), min(settings.accumulate, settings.batch_size)):
-            window = _draw(self._drawn, self._windows, self._series, self._tuning.known_days, len(part))
-            with _precision(settings, self._compute):
-                share = _loss(self._model, self._windows, *window, self._tuning) * (len(part) / settings.batch_size)
-            share.backward()
-            loss += float(share.detach())
-        if math.isfinite(loss):
-            torch.nn.utils.clip_grad_norm_(self.weights, settings.clip)
-            optimizer.step()
-        optimizer.zero_grad()
-        return loss
+    def __init__(self, network: nn.Module) -> None:
+        """Wrap a network for the loop."""
+        super().__init__()
+        self.backbone = network
 
 
-class _Validation:
-    """WQL of the days held back, for some of the series that had sold before them."""
+class ChronosTuning:
+    """A fine-tuning, ready to run."""
 
-    def __init__(self, model: Pretrained, windows: Windows, tuning: Tuning, drawn: np.random.Generator) -> None:
-        self._model, self._windows = model, windows
-        sold = np.flatnonzero(windows.first_sold < tuning.known_days)
-        self._series = np.sort(drawn.permutation(sold)[:_VALIDATED_SERIES])
-        self._nights = np.full(len(self._series), tuning.known_days - 1)
-        self._horizon = windows.history - tuning.known_days
-        self._actual = windows.targets(self._series, self._nights, self._horizon, windows.history)
+    def __init__(self, job: TuningJob, peers: Peers, progress: Progress = silent) -> None:
+        """Load the model, add the adapters, draw the examples and set up the loop.
 
-    def __call__(self) -> float:
-        values = predict(self._model, self._windows, self._series, self._nights, self._horizon)
-        quantiles = QuantileFunction.of(self._model.levels, values).at(WQL_LEVELS)
-        known = ~np.isnan(self._actual)
-        actual = self._actual[known].astype(np.float64)
-        loss = 2.0 * pinball(actual, quantiles[known], np.array(WQL_LEVELS)).mean(axis=1).sum()
+        Args:
+            job: what to train.
+            peers: processes that share each batch.
+            progress: told how far it is.
+
+        Raises:
+            ModelError: the model cannot be loaded or lacks the layers, or a setting that it cannot have.
+        """
+        self.job, self.device = job, peers.device
+        self.model: Pretrained = load_base(job.base)
+        self.adapter = adapter_config(job.settings, job.fine_tuning)
+        add_adapter(self.model.network, self.adapter, seed=job.training.seed)
+        self.model.network.to(peers.device)
+        reads = job.base.family == "chronos-2"
+        self.effect = CalendarEffect.learn(job.panel, job.known_days) if reads else None
+        self.windows = Windows(job.panel, self.effect, self.model.context_days)
+        self.horizon = max(1, min(job.panel.horizon, int(self.model.pipeline.model_prediction_length)))
+        epochs = self._draw()
+        shaping = {
+            "kind": "chronos",
+            "base": job.base.model_id,
+            "device": peers.device.split(":", maxsplit=1)[0],
+            "settings": job.settings.model_dump(mode="json", include={"max_seconds", "target_modules"}),
+            "fine_tuning": job.fine_tuning.model_dump(mode="json"),
+            "seed": job.training.seed,
+            "known_days": job.known_days,
+        }
+        course = Course(
+            folder=job.folder,
+            mark=fingerprint(job.panel, shaping),
+            seed=job.training.seed,
+            max_seconds=job.settings.max_seconds,
+            setting="members.chronos.max_seconds",
+            model_setting="members.chronos.model",
+            least_steps=_LEAST_STEPS,
+            peers=peers,
+            progress=progress,
+        )
+        task = Task(len(self.series), lambda index: float(len(index)), self._loss, self._score)
+        # there are no word embeddings to move
+        settings = job.fine_tuning.model_copy(update={"epochs": epochs, "adversarial": 0.0})
+        self.loop = Loop(TunedModel(self.model.network), task, settings, course)
+
+    def run(self) -> TrainingReport:
+        """Fine-tune to the end; the network then holds the weights that validated best.
+
+        Raises:
+            ModelError: it diverged, or seconds or memory do not suffice.
+        """
+        state = self.loop.run()
+        scores = state.curves["validation_loss"]
+        parameters = {
+            "base": self.job.base.model_id,
+            "fine_tuned": state.best_step > 0,
+            **self.adapter,
+            "weights": sum(weight.numel() for weight in self.loop.weights.values()),
+            "examples": len(self.series),
+            "parts": self.loop.parts,
+            "steps": state.step,
+            "best_step": state.best_step,
+            "kept": "fine-tuned" if state.best_step else "zero-shot",
+            "zero_shot_validation_wql": scores[0],
+            "best_validation_wql": state.score,
+            "recoveries": state.recoveries,
+            "budget": state.budget,
+        }
+        curves = {"validation_wql": scores, "training_loss": state.curves["training_loss"]}
+        return TrainingReport(parameters, curves, state.curve_steps, state.seconds, state.stopped)
+
+    def _draw(self) -> float:
+        """Draw the windows to learn from, and the series to validate on; passes over the windows.
+
+        A window is a series, then any of its nights with enough days behind and ahead. An epoch has as many as the days
+        ahead fit into the history, and each has others.
+        """
+        job, first_sold = self.job, self.job.panel.first_sold
+        drawn = np.random.default_rng([job.training.seed, 97])
+        old_enough = job.old_enough
+        wanted = job.fine_tuning.epochs * np.ceil((job.known_days - first_sold[old_enough]) / self.horizon).sum()
+        count = min(max(math.ceil(wanted), job.fine_tuning.batch_size), _MOST_DRAWN)
+        self.series = drawn.choice(old_enough, count)
+        first, last = first_sold[self.series] + _MIN_PAST - 1, job.known_days - 1 - _MIN_AHEAD
+        self.nights = drawn.integers(first, last + 1)
+        sold = np.flatnonzero(first_sold < job.known_days)
+        self.validated = np.sort(drawn.permutation(sold)[:_VALIDATED_SERIES])
+        return float(wanted / count)
+
+    def _loss(self, index: Index) -> Tensor:
+        """Sum of the model's own loss over some windows."""
+        network, windows, horizon = self.model.network, self.windows, self.horizon
+        series, nights = self.series[index], self.nights[index]
+        past = torch.from_numpy(windows.past(series, nights)).to(self.device)
+        target = torch.from_numpy(windows.targets(series, nights, horizon, self.job.known_days)).to(self.device)
+        if self.job.base.family == "chronos-bolt":
+            loss: Tensor = network(context=past[:, 0], target=target).loss * len(index)
+            return loss
+        count, rows, _ = past.shape
+        ahead = torch.from_numpy(windows.ahead(series, nights, horizon)).to(self.device)
+        future = torch.full_like(ahead, torch.nan)
+        future[:, 0] = target
+        loss = network(
+            context=past.flatten(0, 1),
+            group_ids=torch.arange(count, device=self.device).repeat_interleave(rows),
+            future_covariates=ahead.flatten(0, 1),
+            future_target=future.flatten(0, 1),
+            num_output_patches=math.ceil(horizon / network.chronos_config.output_patch_size),
+        ).loss
+        return loss * len(index)
+
+    def _score(self) -> float:
+        """WQL of the days held back, for some of the series that had sold before them; computed as forecasts are."""
+        known, held = self.job.known_days, self.windows.history - self.job.known_days
+        nights = np.full(len(self.validated), known - 1)
+        with torch.autocast(self.device.split(":", maxsplit=1)[0], enabled=False):
+            values = predict(self.model, self.windows, self.validated, nights, held, at_once=self.loop.at_once)
+        quantiles = QuantileFunction.of(self.model.levels, values).at(WQL_LEVELS)
+        units = self.windows.targets(self.validated, nights, held, self.windows.history)
+        counts = ~np.isnan(units)
+        actual = units[counts].astype(np.float64)
+        loss = 2.0 * pinball(actual, quantiles[counts], np.array(WQL_LEVELS)).mean(axis=1).sum()
         return float(loss / max(actual.sum(), 1.0))
 
 
-def _draw(
-    drawn: np.random.Generator, windows: Windows, old_enough: NDArray[np.int64], known_days: int, count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Series and nights of so many windows: a series, then any of its nights with enough days behind and ahead."""
-    series = drawn.choice(old_enough, count)
-    first, last = windows.first_sold[series] + _MIN_PAST - 1, known_days - 1 - _MIN_AHEAD
-    return series, drawn.integers(first, last + 1)
-
-
-def _loss(
-    model: Pretrained,
-    windows: Windows,
-    series: NDArray[np.int64],
-    nights: NDArray[np.int64],
-    tuning: Tuning,
-) -> Any:
-    """The model's own loss of some windows."""
-    import torch
-
-    network = model.network
-    device = network.device
-    past = torch.from_numpy(windows.past(series, nights)).to(device)
-    target = torch.from_numpy(windows.targets(series, nights, tuning.horizon, tuning.known_days)).to(device)
-    if model.base.family == "chronos-bolt":
-        return network(context=past[:, 0], target=target).loss
-    count, rows, _ = past.shape
-    ahead = torch.from_numpy(windows.ahead(series, nights, tuning.horizon)).to(device)
-    future = torch.full_like(ahead, torch.nan)
-    future[:, 0] = target
-    return network(
-        context=past.flatten(0, 1),
-        group_ids=torch.arange(count, device=device).repeat_interleave(rows),
-        future_covariates=ahead.flatten(0, 1),
-        future_target=future.flatten(0, 1),
-        num_output_patches=math.ceil(tuning.horizon / network.chronos_config.output_patch_size),
-    ).loss
-
-
-def _optimizer(settings: FineTuningSettings, weights: list[Any]) -> Any:
-    import torch
-
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr=settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-
-
-def _share_of_rate(step: int, steps: int, warmup_share: float) -> float:
-    """Rising on the first steps, then falling to 0."""
-    warmup = round(warmup_share * steps)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 1.0 - (step - warmup) / max(1, steps - warmup)
-
-
-def _precision(settings: FineTuningSettings, compute: Compute) -> Any:
-    import torch
-
-    if not compute.mixed_precision or settings.precision not in {"auto", "bf16"}:
-        return nullcontext()
-    return torch.autocast(compute.device, torch.bfloat16)
+def train(peers: Peers, job: TuningJob) -> None:
+    """One process of several; the first leaves the weights in the checkpoint."""
+    ChronosTuning(job, peers).loop.run()

@@ -35,6 +35,33 @@ def test_a_model_of_encoder_and_decoder_is_refused(bert_folder, tmp_path):
         open_backbone(find(folder))
 
 
+@pytest.mark.parametrize(
+    "kind", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet"], ids=lambda kind: kind.replace("-", "_")
+)
+def test_texts_are_cut_to_the_positions_that_a_model_has(bert_folder, tmp_path, kind):
+    """RoBERTa and its kin count positions from behind the padding token."""
+    from transformers import AutoConfig, AutoModel
+
+    from pipeline.enrichment.language_model import load_language_model
+
+    folder = shutil.copytree(bert_folder, tmp_path / kind)
+    AutoModel.from_config(
+        AutoConfig.for_model(
+            kind, vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+            max_position_embeddings=20, pad_token_id=1,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    positions = 20 if kind == "bert" else 18
+    text = " ".join(["red tree"] * 20)
+    backbone = opened(folder)
+    tokens = backbone.tokens([text], 500)
+    assert len(tokens[0]) == positions
+    assert bool(torch.isfinite(pooled(backbone.network, *padded(tokens, "cpu"))).all())
+    read = load_language_model(LanguageModelSettings(model=str(folder), max_tokens=500))
+    assert read.max_tokens == positions
+    assert read.encode([text]).vectors.any()
+
+
 def test_texts_are_cut_at_the_end_or_at_the_beginning(bert_folder):
     backbone = opened(bert_folder)
     words = " ".join(["red", "blue", "tree", "lamp"] * 40)

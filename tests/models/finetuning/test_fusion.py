@@ -1,6 +1,7 @@
 """The fusion of a language model with a series network behind the forecasters' interface."""
 
 import json
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.fusion_training import FusionJob, FusionTraining
 from pipeline.models.finetuning.loop import Loop
+from pipeline.models.finetuning.reader import TextReader
 from pipeline.models.fusion import Fusion
 from pipeline.models.networks.forecaster import NetworkForecaster
 from pipeline.models.quantiles import GRID_LEVELS
@@ -180,8 +182,112 @@ def test_a_killed_training_resumes_to_the_same_bytes(bert_folder, panel, tmp_pat
     monkeypatch.setattr(Loop, "_train_step", real)
     again = forecaster(bert_folder).fit(panel, folder=tmp_path, compute=CPU)
     assert weights_of(again) == weights_of(fitted)
-    forecaster(bert_folder).clear(tmp_path)
-    assert not list(tmp_path.iterdir())
+
+
+def slow_reading(monkeypatch, *seconds):
+    """Reading texts takes so many seconds, the first time and the next ones."""
+    real, left = TextReader.told, list(seconds)
+
+    def told(self, panel, device):
+        time.sleep(left.pop(0))
+        return real(self, panel, device)
+
+    monkeypatch.setattr(TextReader, "told", told)
+
+
+@pytest.fixture
+def budgets(monkeypatch):
+    """Seconds that each part of a training was given."""
+    given = {}
+    network, joint = NetworkForecaster.fit, FusionTraining.__init__
+
+    def fit(self, *args, **more):
+        given["series"] = self.settings.max_seconds
+        return network(self, *args, **more)
+
+    def init(self, job, *args):
+        given[job.phase] = job.max_seconds
+        joint(self, job, *args)
+
+    monkeypatch.setattr(NetworkForecaster, "fit", fit)
+    monkeypatch.setattr(FusionTraining, "__init__", init)
+    return given
+
+
+def test_reading_texts_counts_in_the_seconds(bert_folder, panel, tmp_path, monkeypatch, budgets):
+    slow_reading(monkeypatch, 0.2, 0.1)
+    fitted = forecaster(bert_folder, max_seconds=1000.0, epochs=0.1).fit(panel, folder=tmp_path, compute=CPU)
+    left = 1000.0 - sum(budgets.values())
+    assert 0.4 <= left < 10
+    assert [budgets[part] / (1000 - left) for part in ("series", "joint", "refit")] == pytest.approx([0.5, 0.4, 0.1])
+    assert fitted.report.seconds > 0.3
+
+
+def test_seconds_that_reading_uses_up_are_refused(bert_folder, panel, tmp_path, monkeypatch, budgets):
+    slow_reading(monkeypatch, 0.2)
+    with pytest.raises(
+        ModelError, match=r"reading 5 item texts takes 0\.\d s .*members\.fusion\.max_seconds \(0\.3\).*raise it"
+    ):
+        forecaster(bert_folder, max_seconds=0.3).fit(panel, folder=tmp_path, compute=CPU)
+    assert not budgets
+
+
+def test_a_resumed_training_has_the_seconds_that_it_had(bert_folder, panel, tmp_path, monkeypatch, budgets):
+    """Else another speed of reading would make its checkpoints those of another training."""
+    slow_reading(monkeypatch, 0.0, 0.1, 0.0, 0.0, 0.0)
+    real = Loop.run
+    monkeypatch.setattr(Loop, "run", lambda self: killed())
+
+    def killed():
+        raise Killed
+
+    with pytest.raises(Killed):
+        forecaster(bert_folder, epochs=0.1).fit(panel, folder=tmp_path, compute=CPU)
+    first = dict(budgets)
+    monkeypatch.setattr(Loop, "run", real)
+    forecaster(bert_folder, epochs=0.1).fit(panel, folder=tmp_path, compute=CPU)
+    assert {part: budgets[part] for part in first} == first
+
+
+def test_curves_are_those_of_their_steps(fitted):
+    """The joint training has steps of its own, so of its curve the report tells the two ends only."""
+    report = fitted.report
+    assert set(report.curves) == {"validation_wql", "training_loss"}
+    assert all(len(values) == len(report.steps) for values in report.curves.values())
+    assert 0 < report.parameters["joint_validation_wql"] < report.parameters["joint_start_wql"]
+    assert report.parameters["halved"] == 0
+
+
+def test_a_batch_without_any_text_is_learned_from_too(bert_folder, panel, tmp_path):
+    """One of twelve series has a text: most batches have none."""
+    rare = replace(panel, item_text=np.array(["red lamp", *[""] * 11], dtype=np.str_))
+    fitted = forecaster(bert_folder, method="adalora", batch_size=2, epochs=0.15).fit(
+        rare, folder=tmp_path, compute=CPU
+    )
+    assert fitted.report.parameters["joint_steps"] > 5
+
+
+def test_it_validates_in_the_parts_that_it_learns_in(fitted, bert_folder, panel, tmp_path, monkeypatch):
+    job = FusionJob(
+        panel=fitted.reader.told(panel, "cpu"), tokens=fitted.reader.tokens(WORDS * 2), max_tokens=24, series=fitted.series,
+        fine_tuning=quick(accumulate=2), training=small(), found=find(bert_folder), folder=tmp_path, max_seconds=60.0,
+        start=None,
+    )  # fmt: skip
+    training, sizes = FusionTraining(job, Peers()), []
+    real = training._texts
+    monkeypatch.setattr(training, "_texts", lambda rows: (sizes.append(len(rows)), real(rows))[1])
+    training._score()
+    assert sizes == [4, 4, 4]
+
+
+@pytest.mark.parametrize("section", ["base", "settings", "report"])
+def test_damaged_content_is_named(fitted, tmp_path, section):
+    fitted.save(tmp_path)
+    stored = json.loads((tmp_path / "tuned.json").read_text())
+    for damaged in ({**stored, section: None}, {name: value for name, value in stored.items() if name != section}):
+        (tmp_path / "tuned.json").write_text(json.dumps(damaged))
+        with pytest.raises(ModelError, match=r"the stored fusion cannot be read (?s:.*); train again"):
+            registry.load(tmp_path)
 
 
 def test_without_any_text_the_network_forecasts_alone(bert_folder, panel, tmp_path):
@@ -249,8 +355,8 @@ def test_a_fine_tuned_text_helps_where_the_text_tells_demand(bert_folder, tmp_pa
     training = small(dropout=0.0, max_steps=120, hidden=16, learning_rate=5e-3)
     tuned = forecaster(bert_folder, training=training, epochs=6.0, batch_size=32, head_learning_rate=3e-2)
     fitted = tuned.fit(panel, folder=tmp_path, compute=CPU)
-    scores = fitted.report.curves["joint_validation_loss"]
-    assert min(scores) < 0.9 * scores[0]
+    told = fitted.report.parameters
+    assert told["joint_validation_wql"] < 0.9 * told["joint_start_wql"]
     promotion = panel.promotion.copy()
     promotion[:, panel.history :] = 1
     as_red, as_blue = (

@@ -1,8 +1,7 @@
-"""The fine-tuning loop: parts, precision, kills, losses that explode, memory that does not suffice, budgets."""
+"""The fine-tuning loop: parts, precision, kills, losses that explode."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,9 +10,9 @@ from pipeline.errors import ModelError
 from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.methods import trained
-from pipeline.models.finetuning.plan import Course, Task, linear
+from pipeline.models.finetuning.plan import VALIDATIONS, Course, Task, linear
 from pipeline.models.networks.checkpoint import CHECKPOINT_FILE
-from tests.models.finetuning.toys import Plain, Toy, plain_task, quick, state_of
+from tests.models.finetuning.toys import Plain, Toy, course, plain_run, plain_task, quick, state_of
 
 
 class Killed(BaseException):
@@ -24,16 +23,6 @@ class Killed(BaseException):
 def often(monkeypatch):
     """A checkpoint after every step."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-
-
-def course(folder, **more):
-    return Course(folder, "mark", **{"max_seconds": 600.0, **more})
-
-
-def plain_run(folder, *, validate=True, most=None, **settings):
-    model = Plain()
-    state = Loop(model, plain_task(model, validate=validate), quick(**settings), course(folder, most_steps=most)).run()
-    return model, state
 
 
 # --- the same gradient however it is computed -------------------------------------------------------------------------
@@ -183,6 +172,14 @@ def test_it_stops_early_and_keeps_the_best_weights(tmp_path):
     assert state.best_step == 12
 
 
+@pytest.mark.parametrize("epochs", [2.5, 4.0, 31 / 6])
+def test_it_validates_no_more_often_than_planned(tmp_path, epochs):
+    _, state = plain_run(tmp_path, epochs=epochs, patience=99)
+    assert state.steps[loop.PHASE] in {15, 24, 31}
+    assert len(state.curves["validation_loss"]) <= 1 + VALIDATIONS
+    assert state.curve_steps[-1] == state.step
+
+
 def test_a_start_that_nothing_improves_on_is_kept(tmp_path):
     model = Plain()
     before = state_of(model)
@@ -319,58 +316,24 @@ def test_adalora_survives_a_loss_that_is_not_a_number(bert_folder, tmp_path):
     assert run.run().recoveries == 1
 
 
-def test_parts_are_halved_until_they_fit_into_memory(tmp_path):
-    whole, _ = plain_run(tmp_path / "whole", validate=False, accumulate=4)
-    model = Plain()
-    task = plain_task(model, validate=False)
-    told = []
+def test_a_step_that_fp16_leaves_out_says_nothing_about_ranks(bert_folder, tmp_path):
+    """Of 16 steps the eleventh settles the ranks."""
+    settings = quick(method="adalora", epochs=2, batch_size=4)
+    toy = Toy(bert_folder, settings)
+    run = Loop(toy.model, toy.task(validate=False), settings, course(tmp_path))
+    run._type = torch.float16  # a GPU would have it
+    run._new_optimizer()
+    real, told = run._gradients, []
 
-    def loss(index):
-        if len(index) > 2:
-            raise torch.OutOfMemoryError("as a GPU would")
-        return task.loss(index)
+    def overflowing(step):
+        loss = real(step)
+        if step in (2, 7, 10):
+            next(iter(run.weights.values())).grad.fill_(math.inf)
+        return loss
 
-    run = Loop(
-        model,
-        Task(48, task.weight, loss),
-        quick(),
-        course(tmp_path / "tight", progress=lambda what, *_: told.append(what)),
-    )
+    allocate = run.ranks.allocate
+    run.ranks.allocate = lambda step, *, finite: (told.append(finite), allocate(step, finite=finite))[1]
+    run._gradients = overflowing
     run.run()
-    assert run.parts == 4
-    assert [what for what in told if "memory" in what] == [
-        "fine-tune, out of memory: batches in 2 parts",
-        "fine-tune, out of memory: batches in 4 parts",
-    ]
-    assert state_of(model) == state_of(whole)
-
-
-def test_memory_for_not_even_one_example_is_named(tmp_path):
-    model = Plain()
-
-    def loss(index):
-        raise torch.OutOfMemoryError("as a GPU would")
-
-    with pytest.raises(ModelError, match=r"single example.*fine_tuning\.gradient_checkpointing: true"):
-        Loop(model, Task(48, lambda index: 1.0, loss), quick(), course(tmp_path)).run()
-
-
-def test_a_budget_too_small_for_one_step_names_its_setting(tmp_path):
-    model = Plain()
-    with pytest.raises(
-        ModelError, match=r"do not suffice for one step .*raise members\.text_regression\.max_seconds in almanac\.yaml"
-    ):
-        Loop(
-            model,
-            plain_task(model),
-            quick(),
-            course(tmp_path, max_seconds=1e-6, setting="members.text_regression.max_seconds"),
-        ).run()
-
-
-def test_a_wall_clock_that_strikes_keeps_the_best_weights_and_says_so(tmp_path, monkeypatch):
-    clock = iter(np.concatenate([np.zeros(12), np.arange(1, 1000) * 40.0]))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
-    _, state = plain_run(tmp_path, epochs=50)
-    assert (state.stopped, state.budget) == ("seconds", "seconds")
-    assert state.step < state.steps[loop.PHASE]
+    assert {2, 7, 10} <= {number for number, finite in enumerate(told) if not finite}
+    assert sum(int((weight != 0).sum()) for name, weight in trained(toy.model).items() if "lora_E" in name) == 4 * 2

@@ -83,9 +83,8 @@ def test_adalora_ends_with_half_of_its_ranks(bert_folder, tmp_path):
     settings = quick(method="adalora", epochs=8, rank=4)
     toy = Toy(bert_folder, settings)
     Loop(toy.model, toy.task(validate=False), settings, Course(tmp_path, "a", max_seconds=600)).run()
-    kept = sum(int((weight != 0).sum()) for name, weight in trained(toy.model).items() if "lora_E" in name)
     adapters = 4
-    assert kept == adapters * settings.rank // 2
+    assert kept_ranks(toy.model) == adapters * settings.rank // 2
 
 
 def test_adalora_asks_its_sides_to_be_orthogonal(bert_folder):
@@ -99,6 +98,75 @@ def test_adalora_asks_its_sides_to_be_orthogonal(bert_folder):
                 weight.copy_(torch.eye(*weight.shape))
     assert before > 0.1
     assert float(ranks.penalty()) == pytest.approx(0, abs=1e-6)
+
+
+def ranked(folder, steps, **settings):
+    """AdaLoRA on the tiny BERT, its budget spread over some steps, and what stands for a step of training."""
+    model = adapt(opened(folder).network, quick(method="adalora", **settings))
+    ranks = Ranks(model)
+    ranks.plan(steps)
+
+    def step(factor=1.0):
+        """Move the singular values, which begin at zero, and give all weights a gradient; without texts at a factor of 0."""
+        with torch.no_grad():
+            for name, weight in trained(model).items():
+                weight.add_(0.01 if "lora_E" in name else 0.0)
+        model.zero_grad(set_to_none=True)
+        texts = pooled(model, *padded([[5, 6, 7]], "cpu")).square().sum() if factor else 0.0
+        (factor * texts + ranks.penalty()).backward()
+
+    return model, ranks, step
+
+
+def kept_ranks(model):
+    return sum(int((weight != 0).sum()) for name, weight in trained(model).items() if "lora_E" in name)
+
+
+def test_a_step_without_any_text_says_nothing_about_ranks(bert_folder):
+    model, ranks, step = ranked(bert_folder, steps=12)
+    for number in range(1, 13):
+        step(number % 2)
+        ranks.allocate(number)
+    assert kept_ranks(model) == 4 * RANK // 2
+
+
+@pytest.mark.parametrize("overflowed", [{3}, {7, 8}, {8, 9}, {1, 2, 3, 4, 5, 6, 7, 8, 9}])
+def test_ranks_are_settled_whatever_steps_overflow(bert_folder, overflowed):
+    """Of 12 steps the eighth settles the ranks."""
+    model, ranks, step = ranked(bert_folder, steps=12)
+    for number in range(1, 13):
+        step(float("inf") if number in overflowed else 1.0)
+        ranks.allocate(number, finite=number not in overflowed)
+        assert all(bool(torch.isfinite(value).all()) for value in ranks.state().values())
+    assert kept_ranks(model) == 4 * RANK // 2
+
+
+def test_ranks_are_settled_after_what_was_important_was_forgotten(bert_folder):
+    """As after a loss that was not a number in the seventh of 12 steps, of which the eighth settles them."""
+    model, ranks, step = ranked(bert_folder, steps=12)
+    for number in (*range(1, 7), *range(8, 13)):
+        if number == 8:
+            ranks.forget()
+        step()
+        ranks.allocate(number)
+    assert kept_ranks(model) == 4 * RANK // 2
+
+
+def test_adalora_of_one_rank_keeps_it(bert_folder, tmp_path):
+    settings = quick(method="adalora", rank=1, epochs=2)
+    toy = Toy(bert_folder, settings)
+    Loop(toy.model, toy.task(validate=False), settings, Course(tmp_path, "a", max_seconds=600)).run()
+    assert kept_ranks(toy.model) == 4
+
+
+@pytest.mark.parametrize("method", ["lora", "adalora"])
+def test_the_pooler_that_nobody_reads_is_not_adapted(bert_folder, tmp_path, method):
+    settings = quick(method=method, target_modules=("dense",))
+    toy = Toy(bert_folder, settings)
+    adapted = {name for name in trained(toy.model) if "lora_" in name}
+    assert len(adapted) == 2 * 3 * (2 if method == "lora" else 3)
+    assert not any("pooler" in name for name in adapted)
+    Loop(toy.model, toy.task(validate=False), settings, Course(tmp_path, "a", max_seconds=600)).run()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -177,6 +245,12 @@ def test_virtual_tokens_work_with_distilbert_or_are_refused_by_name(method):
 def test_more_top_layers_than_there_are_is_refused(bert_folder):
     with pytest.raises(ModelError, match=r"has 2 layers, and 3 of them .*fine_tuning\.top_layers"):
         adapt(opened(bert_folder).network, quick(method="top_layers", top_layers=3))
+
+
+def test_a_model_whose_layers_cannot_be_told_is_refused_without_a_number():
+    with pytest.raises(ModelError, match=r"Deaf: its layers .*use fine_tuning\.method: lora") as raised:
+        adapt(Deaf(), quick(method="top_layers", top_layers=2))
+    assert "at most" not in str(raised.value)
 
 
 @pytest.mark.parametrize("method", ["full", "top_layers", "lora", "adalora", "prompt"])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from pipeline.models.finetuning.plan import batch, linear, steps_affordable, steps_wanted
+from pipeline.models.finetuning.plan import autocast_type, batch, linear, steps_affordable, steps_wanted
 from tests.models.finetuning.toys import quick
 
 
@@ -38,3 +39,9 @@ def test_epochs_become_steps():
     assert steps_wanted(quick(epochs=2.0, batch_size=8), 20, 3) == 3
     assert steps_wanted(quick(epochs=0.01, batch_size=8), 20, None) == 1
     assert steps_wanted(quick(epochs=1.0, batch_size=64), 20, None) == 1
+
+
+def test_bf16_that_is_only_emulated_is_not_chosen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert autocast_type("auto", "cuda") is None
+    assert autocast_type("bf16", "cuda") is torch.bfloat16

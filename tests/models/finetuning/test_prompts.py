@@ -68,6 +68,21 @@ def test_weeks_further_ahead_are_told_as_they_are():
     assert "black friday in 11 days" in prompts.of(0, 55, 0, 8.6)
 
 
+def test_days_since_an_event_are_told_by_the_scale_of_its_column():
+    """Christmas runs down by another scale where it is a small event, as in China."""
+    days = np.arange(63 + 28)
+    panel = november()
+    small = np.where(days > 60, np.exp(-np.abs(days - 61) / 3), 0)[:, None].astype(np.float32)
+    before = np.zeros_like(small)
+    named = replace(
+        panel,
+        calendar=np.concatenate([panel.calendar, before, small, before], axis=1),
+        calendar_names=(*panel.calendar_names, "christmas_before_7", "christmas_after", "own_event_before_3"),
+    )
+    assert "christmas 3 days ago" in Prompts(named).of(0, 62, 0, 8.6)
+    assert "christmas 10 days ago" in Prompts(named).of(0, 62, 1, 8.6)
+
+
 def test_a_promotion_not_yet_announced_is_not_told():
     prompts = Prompts(november())
     assert "discount wednesday thursday" in prompts.of(0, 62, 0, 8.6)

@@ -14,13 +14,14 @@ from pipeline.model_settings import TextRegressionSettings
 from pipeline.models import registry
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.finetuning import loop
-from pipeline.models.finetuning.answers import EDGES, Reading, heads_of, targets_of
+from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.loop import Loop
+from pipeline.models.finetuning.text_training import TextJob, TextTraining
 from pipeline.models.finetuning.weeks import Weeks
 from pipeline.models.quantiles import GRID_LEVELS
 from pipeline.models.text_regression import FittedTextRegression, TextRegression, load_text_regression
 from pipeline.settings import QUANTILES, LanguageModelSettings, Settings
-from tests.models.finetuning.toys import opened, quick
+from tests.models.finetuning.toys import find, opened, quick
 from tests.models.network_panels import changed_after, shop_panel, small
 
 CPU = Compute(threads=1)
@@ -164,6 +165,29 @@ def test_a_damaged_model_is_named(one, tmp_path, damage):
         registry.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("base", None),
+        ("settings", {"on": True, "head": "no such head"}),
+        ("fine_tuning", {"rank": 0}),
+        ("reading", {}),
+        ("dependence", {"friends": 1}),
+        ("report", []),
+    ],
+)
+def test_damaged_content_is_named(one, tmp_path, section, value):
+    one.save(tmp_path)
+    stored = json.loads((tmp_path / "tuned.json").read_text()) | {section: value}
+    (tmp_path / "tuned.json").write_text(json.dumps(stored))
+    with pytest.raises(ModelError, match=r"the stored text_regression cannot be read (?s:.*); train again"):
+        load_text_regression(tmp_path)
+    del stored[section]
+    (tmp_path / "tuned.json").write_text(json.dumps(stored))
+    with pytest.raises(ModelError, match=rf"cannot be read \('{section}'\); train again"):
+        load_text_regression(tmp_path)
+
+
 def test_the_same_seed_gives_the_same_bytes(panel, bert_folder, tmp_path, one):
     again = forecaster(bert_folder).fit(panel, folder=tmp_path / "a", compute=CPU)
     other = forecaster(bert_folder, training=small(seed=8)).fit(panel, folder=tmp_path / "b", compute=CPU)
@@ -258,6 +282,38 @@ def test_too_little_is_refused_by_name(panel, bert_folder, tmp_path):
         forecaster("./nowhere").fit(panel, folder=tmp_path, compute=CPU)
 
 
+def test_a_new_head_that_learned_nothing_is_refused(panel, bert_folder, tmp_path, monkeypatch, one):
+    worse = iter(range(100))
+    monkeypatch.setattr(TextTraining, "_score", lambda self: float(next(worse)))
+    longer = shop_panel(series=10, days=105)
+    kept = forecaster(bert_folder).fit(longer, folder=tmp_path / "update", compute=CPU, start=one)
+    assert learned(kept) == learned(one)  # an update may find nothing better
+    with pytest.raises(ModelError, match=r"learned nothing: .*raise members\.text_regression\.max_seconds \(now 600\)"):
+        forecaster(bert_folder).fit(panel, folder=tmp_path / "new", compute=CPU)
+
+
+def test_seconds_for_a_few_steps_of_many_are_refused(panel, bert_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "steps_affordable", lambda *_: (39, 1))
+    with pytest.raises(
+        ModelError, match=r"allow 39 of \d+ steps.*raise members\.text_regression\.max_seconds in almanac\.yaml to 616"
+    ):
+        forecaster(bert_folder, epochs=5.0).fit(panel, folder=tmp_path, compute=CPU)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_it_validates_in_the_parts_that_it_learns_in(panel, bert_folder, tmp_path, monkeypatch, parts):
+    job = TextJob(
+        panel=panel, settings=forecaster(bert_folder).settings, fine_tuning=quick(accumulate=parts), training=small(),
+        found=find(bert_folder), folder=tmp_path,
+    )  # fmt: skip
+    training, sizes = TextTraining(job, Peers()), []
+    real = training._loss
+    monkeypatch.setattr(training, "_loss", lambda weeks, index: (sizes.append(len(index)), real(weeks, index))[1])
+    training._score()
+    assert max(sizes) <= -(-8 // parts)
+    assert sum(sizes) == len(training.held.rows)
+
+
 def test_the_horizon_ends_where_the_calendar_ends(one, panel):
     with pytest.raises(ModelError, match="15 days, but the panel knows the calendar of 14"):
         one.forecast(panel, 15)
@@ -297,51 +353,3 @@ def test_examples_are_monday_first(panel, bert_folder):
             assert bool(counts[weekday]) == (day < panel.history and not panel.closed[day])
             if counts[weekday]:
                 assert float(ratio[weekday] * scale) == pytest.approx(panel.units[row, day], abs=1e-3)
-
-
-# --- how answers are read ---------------------------------------------------------------------------------------------
-
-
-def test_classes_are_read_as_a_distribution():
-    chance = torch.zeros(1, 7, len(EDGES))
-    chance[..., 0], chance[..., 4], chance[..., 5] = 0.5, 0.25, 0.25
-    mean, grid = Reading("cross_entropy").read({"units": torch.log(chance + 1e-12)}, np.array([8.0]))
-    levels = np.array(GRID_LEVELS)
-    assert (grid[0, 0][levels <= 0.5] == 0).all()
-    assert grid[0, 0, list(GRID_LEVELS).index(0.75)] == pytest.approx(8.0)
-    assert grid[0, 0, list(GRID_LEVELS).index(0.9)] == pytest.approx(8 * (1 + 0.5 * 0.6))
-    assert mean[0, 0] == pytest.approx(8 * (0.25 * 0.875 + 0.25 * 1.25))
-
-
-def test_units_find_their_class():
-    heads = heads_of("cross_entropy", 8, 0.0)
-    ratio = torch.tensor([[0.0, 0.2, 0.25, 0.3, 1.0, 19.0, 400.0]])
-    assert targets_of(heads, ratio, ratio)["units"].tolist() == [[0, 1, 1, 2, 4, 12, 12]]
-
-
-def test_points_get_the_spread_that_they_missed_by():
-    random = np.random.default_rng(3)
-    point = torch.full((400, 7, 1), 2.0)
-    came = torch.as_tensor(2.0 + random.normal(0, 0.5, (400, 7)))
-    reading = Reading.learn("mse", {"units": point}, came, torch.ones(400, 7, dtype=torch.bool))
-    mean, grid = reading.read({"units": point[:1]}, np.array([10.0]))
-    assert mean[0, 0] == 20.0
-    assert grid[0, 0, list(GRID_LEVELS).index(0.9)] == pytest.approx(20 + 10 * 0.5 * 1.2816, abs=0.4)
-
-
-def test_the_median_of_the_mae_head_is_not_taken_for_the_mean():
-    random = np.random.default_rng(3)
-    came = torch.as_tensor(random.exponential(1.0, (2000, 7)))
-    point = torch.full((2000, 7, 1), float(np.log(2)))
-    reading = Reading.learn("mae", {"units": point}, came, torch.ones(2000, 7, dtype=torch.bool))
-    assert reading.read({"units": point[:1]}, np.array([1.0]))[0][0, 0] == pytest.approx(1.0, abs=0.03)
-
-
-def test_a_chance_of_no_sale_sets_low_quantiles_to_zero():
-    values = torch.linspace(1, 2, len(QUANTILES)).expand(1, 7, -1)
-    sold = torch.log(torch.tensor([0.4, 0.6])).expand(1, 7, 2)
-    answers = {"units": values, "mean": torch.ones(1, 7, 1), "sold": sold, "revenue": torch.ones(1, 7, 1)}
-    grid = Reading("multi_task").read(answers, np.array([1.0]))[1]
-    levels = np.array(GRID_LEVELS)
-    assert (grid[0, 0][levels < 0.4] == 0).all()
-    assert (grid[0, 0][levels > 0.41] > 1).all()

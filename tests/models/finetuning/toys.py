@@ -9,9 +9,11 @@ import torch
 from pipeline.model_settings import FineTuningSettings
 from pipeline.models.finetuning.backbone import Backbone, open_backbone, padded
 from pipeline.models.finetuning.heads import Head, Heads, MseHead, TextModel
+from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.methods import adapt
-from pipeline.models.finetuning.plan import Task, Tunable
+from pipeline.models.finetuning.plan import Course, Task, Tunable
 from pipeline.models.language_model import ModelFolder, find_language_model
+from pipeline.models.networks.checkpoint import TrainingState
 from pipeline.settings import LanguageModelSettings
 
 WORDS = ["red", "blue", "tree", "lamp", "mug", "sales", "weekly", "week", "level", "price", "closed", "item", "days"]
@@ -114,3 +116,15 @@ def plain_task(model: Plain, *, validate: bool = True) -> Task:
 
 def state_of(model: torch.nn.Module) -> dict[str, bytes]:
     return {name: value.detach().numpy().tobytes() for name, value in model.state_dict().items()}
+
+
+def course(folder: Path, **more: Any) -> Course:
+    return Course(folder, "mark", **{"max_seconds": 600.0, **more})
+
+
+def plain_run(
+    folder: Path, *, validate: bool = True, most: int | None = None, **settings: Any
+) -> tuple[Plain, TrainingState]:
+    model = Plain()
+    state = Loop(model, plain_task(model, validate=validate), quick(**settings), course(folder, most_steps=most)).run()
+    return model, state
