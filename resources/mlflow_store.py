@@ -2,14 +2,21 @@
 
 import logging
 import os
+import sqlite3
+import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import AlmanacError, DiskFullError, TransientError
+
+_UNFINISHED = "unfinished-"
+_LEFT_BEHIND_SECONDS = 3600
+"""By then, whoever made an unfinished database was killed."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,30 @@ class MlflowStore:
         # "Creating initial MLflow database tables": nobody watching a night needs to read it
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.artifacts.mkdir(parents=True, exist_ok=True)
+        if not self.database.exists():
+            self._create()
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def _create(self) -> None:
+        """Make the database whole or not at all.
+
+        MLflow makes its tables by some forty migrations; one that is killed on the way leaves a table behind at which every
+        later one fails ("table _alembic_tmp_experiments already exists").
+        """
+        from mlflow import MlflowClient
+
+        aside = self.database.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}.db")
+        whole = aside.with_suffix(".whole.db")
+        try:
+            uri = f"sqlite:///{aside}"
+            MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
+            with closing(sqlite3.connect(aside)) as made:
+                made.execute("VACUUM INTO ?", (str(whole),))
+            whole.replace(self.database)
+        finally:
+            for left in self.database.parent.glob(f"{_UNFINISHED}*"):
+                if left.name.startswith(aside.stem) or time.time() - left.stat().st_mtime > _LEFT_BEHIND_SECONDS:
+                    left.unlink(missing_ok=True)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

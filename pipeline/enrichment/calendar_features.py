@@ -111,25 +111,6 @@ def event_features(
     return tuple(columns), np.stack(list(columns.values()), axis=1).astype(np.float32)
 
 
-def after_scales(names: Sequence[str]) -> dict[str, int]:
-    """Scales in days of the columns `<event>_after`, by event; an event's columns `<event>_before_<scale>` tell its ramp.
-
-    Args:
-        names: names of columns, as of `event_features`.
-    """
-    before: dict[str, tuple[int, ...]] = {}
-    for name in names:
-        event, found, scale = name.rpartition("_before_")
-        if found and scale.isdigit():
-            before[event] = (*before.get(event, ()), int(scale))
-    after = {ramp.before: ramp.after for ramp in (_LARGE, _SMALL, _OWN)}
-    return {
-        event: after[tuple(sorted(scales))]
-        for event, scales in before.items()
-        if f"{event}_after" in names and tuple(sorted(scales)) in after
-    }
-
-
 def untrained(features: Floats, history: int) -> NDArray[np.bool_]:
     """Columns whose weight cannot be learned from the first `history` days: constant there, or hardly on.
 
@@ -221,13 +202,13 @@ def _ramps(event: str, ramp: _Ramp, occurrences: list[tuple[int, int]], days: in
     span = np.arange(days)
     columns = {f"{event}_before_{scale}": np.zeros(days) for scale in ramp.before}
     if ramp.after:
-        columns[f"{event}_after"] = np.zeros(days)
+        columns[f"{event}_after_{ramp.after}"] = np.zeros(days)
     for start, end in occurrences:
         for scale in ramp.before:
             column = columns[f"{event}_before_{scale}"]
             np.maximum(column, _decay(start - span, scale), out=column)
         if ramp.after:
-            column = columns[f"{event}_after"]
+            column = columns[f"{event}_after_{ramp.after}"]
             np.maximum(column, _decay(span - end - 1, ramp.after), out=column)
     return columns
 

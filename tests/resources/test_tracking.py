@@ -20,6 +20,7 @@ from pipeline.models.panel import Panel
 from pipeline.models.seasonal_naive import FittedSeasonalNaive
 from pipeline.settings import Settings
 from pipeline.tracking.plots import ItemPlot, draw, drawable
+from resources.mlflow_store import MlflowStore
 from resources.tracking import Tracking, model_name
 from tests.resources.versions import FITTED, NIGHT, scores, train
 
@@ -233,6 +234,24 @@ def test_a_version_whose_folder_is_gone_is_named_and_training_again_mends_it(
     with pytest.raises(ModelError, match=r"almanac-test-shop/1 is gone"):
         tracking.champion()
     assert train(tracking, settings, panel, NIGHT) == tracking.champion()
+
+
+def test_a_store_that_was_killed_while_it_was_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "search_experiments", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _ = MlflowStore(tmp_path).client
+    assert not MlflowStore(tmp_path).database.exists()
+    store = MlflowStore(tmp_path)
+    assert store.client.get_experiment("0").name == "Default"
+    assert [path.name for path in store.database.parent.iterdir() if path.is_file()] == ["mlflow.db"]
 
 
 def test_a_locked_store_is_a_transient_error(tracking: Tracking, settings: Settings) -> None:

@@ -206,7 +206,7 @@ def test_a_better_recipe_takes_over_and_a_worse_one_leaves_the_champion_alone(ho
     lost = NIGHT + 2 * DAY
     for night, decided in (
         (NIGHT + DAY, "reuse"), (lost, "reuse"), (lost + WEEK, "reuse"), (NIGHT + 3 * WEEK, "full"),
-        (NIGHT + 3 * WEEK + DAY, "reuse"), (NIGHT + 4 * WEEK + DAY, "reuse"),
+        (NIGHT + 3 * WEEK + DAY, "reuse"), (NIGHT + 4 * WEEK - DAY, "reuse"),
     ):  # fmt: skip
         assert run(home, night)["decision"] == decided, night
         assert champion(home, night) == second

@@ -8,11 +8,11 @@ the same pattern read alike.
 
 import re
 from datetime import timedelta
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.enrichment.calendar_features import after_scales
 from pipeline.models.panel import Panel
 
 DAYS = 14
@@ -24,7 +24,6 @@ MAX_TOKENS = 192
 
 _YEAR = 364
 _MOST = 999
-_BEFORE = re.compile(r"(.+)_before_(\d+)")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FLAGS = {"holiday": "holiday", "own_event_on": "event", "adjusted_workday": "workday"}
 
@@ -43,11 +42,8 @@ class Prompts:
             [np.zeros((panel.series, 1)), np.cumsum(panel.units_winsorised.astype(np.float64), axis=1)], axis=1
         )
         self._weeks: dict[int, str] = {}
-        self._befores = _befores(panel.calendar_names)
-        self._afters = {
-            event: (scale, panel.calendar_names.index(f"{event}_after"))
-            for event, scale in after_scales(panel.calendar_names).items()
-        }
+        self._befores = _ramps(panel.calendar_names, "before")
+        self._afters = {event: scales[0] for event, scales in _ramps(panel.calendar_names, "after").items()}
         self._flags = [
             (panel.calendar_names.index(name), said) for name, said in _FLAGS.items() if name in panel.calendar_names
         ]
@@ -140,11 +136,11 @@ class Prompts:
         return " ".join(_WEEKDAYS[(self.panel.first_day.weekday() + int(day)) % 7] for day in days)
 
 
-def _befores(names: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
-    """Event → (scale, column) of the calendar columns before it; see `enrichment/calendar_features.py` for names."""
+def _ramps(names: tuple[str, ...], side: Literal["before", "after"]) -> dict[str, list[tuple[int, int]]]:
+    """Event → (scale, column) of the calendar columns on one side of it; their names tell the scale."""
     found: dict[str, list[tuple[int, int]]] = {}
     for column, name in enumerate(names):
-        if matched := _BEFORE.fullmatch(name):
+        if matched := re.fullmatch(rf"(.+)_{side}_(\d+)", name):
             found.setdefault(matched[1], []).append((int(matched[2]), column))
     return found
 

@@ -40,7 +40,7 @@ def november():
         calendar_names=(
             "black_friday_before_3",
             "black_friday_before_14",
-            "black_friday_after",
+            "black_friday_after_4",
             "holiday",
             "year_sin_1",
         ),
@@ -77,7 +77,7 @@ def test_days_since_an_event_are_told_by_the_scale_of_its_column():
     named = replace(
         panel,
         calendar=np.concatenate([panel.calendar, before, small, before], axis=1),
-        calendar_names=(*panel.calendar_names, "christmas_before_7", "christmas_after", "own_event_before_3"),
+        calendar_names=(*panel.calendar_names, "christmas_before_7", "christmas_after_3", "own_event_before_3"),
     )
     assert "christmas 3 days ago" in Prompts(named).of(0, 62, 0, 8.6)
     assert "christmas 10 days ago" in Prompts(named).of(0, 62, 1, 8.6)
