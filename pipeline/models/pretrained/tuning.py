@@ -162,6 +162,7 @@ class ChronosTuning:
             "weights": sum(weight.numel() for weight in self.loop.weights.values()),
             "examples": len(self.series),
             "parts": self.loop.parts,
+            "halved": self.loop.halved,
             "steps": state.step,
             "best_step": state.best_step,
             "kept": "fine-tuned" if state.best_step else "zero-shot",

@@ -123,7 +123,7 @@ def markdown(report: BacktestReport) -> str:
                 f"{100 * of['coverage_80_week']:.0f} / {100 * of['coverage_80_total']:.0f} %",
                 f"{of['bias']:+.2f}",
                 f"{of['seconds']:.0f}",
-                f"{of['peak_mb']:.0f}",
+                f"{of['peak_mb']:.0f}" if "peak_mb" in of else "",
             ]
         )
     return table(header, rows)
