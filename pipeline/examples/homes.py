@@ -35,7 +35,7 @@ EXAMPLE_SHOP = ShopSpec(first_day=date(2021, 1, 1), days=1095, locations=("SH", 
 SMALL_SHOP = ShopSpec(
     first_day=date(2022, 6, 1), days=420, items=60, lines_per_day=150, locations=("SH", "GZ", "CD", "HK")
 )
-"""The same in small: a first look in a minute, and what CI runs."""
+"""The same in small: a first look in minutes, and what CI runs."""
 
 _SYSTEMS: tuple[tuple[str, tuple[Form, ...]], ...] = (
     ("generated-shop", ("csv", "csv.gz")),
