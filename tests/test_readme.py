@@ -1,4 +1,4 @@
-"""The README's SQL runs as it stands, on the published file of a real night."""
+"""The README's SQL runs as it stands, on the published file of a real night, and its settings are settings."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,29 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.model_settings import MembersSettings
+from pipeline.settings import SETTINGS_FILE, load_settings
+
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```sql\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 5
+
+
+def test_the_settings_shown_are_settings_and_every_forecaster_is_told_of(tmp_path: Path) -> None:
+    shop = "shop: {name: A shop, country: GB, timezone: UTC, currency: GBP}\nsources: [{mapping: any}]\n"
+    shown = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert any("members:" in block for block in shown)
+    for block in shown:
+        (tmp_path / SETTINGS_FILE).write_text(shop + block, encoding="utf-8")
+        load_settings(tmp_path)
+    on = {name for name, value in MembersSettings().model_dump().items() if value["on"]}
+    table = [line.split("|") for line in README.splitlines() if re.match(r"\| `[a-z_`, ]+ \|.*\|$", line)]
+    told = {name: cells[-2].strip() for cells in table for name in re.findall(r"`([a-z_]+)`", cells[1])}
+    assert set(MembersSettings.model_fields) <= set(told)
+    assert {name for name in MembersSettings.model_fields if told[name] == "yes"} == on
 
 
 @pytest.mark.slow

@@ -7,13 +7,14 @@ import pytest
 
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
-from pipeline.models.base import Compute, Fitted
+from pipeline.models.base import Compute
 from pipeline.models.gradient_boosting.boosters import grid_of
 from pipeline.models.gradient_boosting.features import Features
 from pipeline.models.gradient_boosting.forecaster import STRETCH, LightgbmQuantiles
 from pipeline.models.gradient_boosting.windows import Demand, Sampler, Windows
 from pipeline.models.quantiles import GRID_LEVELS, LEVELS
 from pipeline.settings import QUANTILES, Settings
+from tests.models.contract import answer_of
 from tests.models.demand_panels import panel_of
 from tests.models.network_panels import WEEK, changed_after, shop_panel, small
 
@@ -63,17 +64,7 @@ def on_night(panel, row, night, leads):
 
 
 def test_quantiles_are_whole_units_that_never_cross(fitted, panel):
-    forecast = fitted.forecast(panel, 14, grid=True)
-    assert isinstance(fitted, Fitted)
-    assert forecast.mean.shape == (panel.series, 14)
-    assert forecast.quantiles.shape == (panel.series, 14, len(QUANTILES))
-    assert forecast.grid.shape == (panel.series, 14, len(GRID_LEVELS))
-    for values in (forecast.mean, forecast.quantiles, forecast.grid):
-        assert np.isfinite(values).all()
-        assert (values >= 0).all()
-    assert (forecast.quantiles == np.rint(forecast.quantiles)).all()
-    assert (np.diff(forecast.quantiles) >= 0).all()
-    assert (np.diff(forecast.grid) >= 0).all()
+    forecast = answer_of(fitted, panel, 14)
     assert (forecast.grid != np.rint(forecast.grid)).any()
 
 

@@ -8,14 +8,13 @@ import torch
 
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
-from pipeline.models.base import Compute, Fitted
+from pipeline.models.base import Compute
 from pipeline.models.history import validation_days
 from pipeline.models.networks.features import Windows
 from pipeline.models.networks.forecaster import NetworkForecaster, load_network
 from pipeline.models.networks.schedule import dependence_of, steps_for
 from pipeline.models.networks.spec import FeatureSpec
-from pipeline.models.quantiles import GRID_LEVELS
-from pipeline.settings import QUANTILES
+from tests.models.contract import answer_of
 from tests.models.demand_panels import panel_of
 from tests.models.network_panels import WEEK, changed_after, shop_panel, small
 
@@ -48,17 +47,7 @@ def weights_of(fitted) -> dict[str, bytes]:
 
 
 def test_quantiles_are_whole_units_that_never_cross(fitted, panel):
-    forecast = fitted.forecast(panel, 14, grid=True)
-    assert isinstance(fitted, Fitted)
-    assert forecast.mean.shape == (panel.series, 14)
-    assert forecast.quantiles.shape == (panel.series, 14, len(QUANTILES))
-    assert forecast.grid.shape == (panel.series, 14, len(GRID_LEVELS))
-    for values in (forecast.mean, forecast.quantiles, forecast.grid):
-        assert np.isfinite(values).all()
-        assert (values >= 0).all()
-    assert (forecast.quantiles == np.rint(forecast.quantiles)).all()
-    assert (np.diff(forecast.quantiles) >= 0).all()
-    assert (np.diff(forecast.grid) >= 0).all()
+    answer_of(fitted, panel, 14)
 
 
 def test_nothing_is_sold_on_closed_days(fitted, panel):

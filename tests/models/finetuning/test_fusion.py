@@ -12,7 +12,7 @@ import torch
 from pipeline.errors import HistoryError, ModelError
 from pipeline.model_settings import MemberSettings
 from pipeline.models import registry
-from pipeline.models.base import Compute, Fitted
+from pipeline.models.base import Compute
 from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.fusion_training import FusionJob, FusionTraining
@@ -20,8 +20,8 @@ from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.reader import TextReader
 from pipeline.models.fusion import Fusion
 from pipeline.models.networks.forecaster import NetworkForecaster
-from pipeline.models.quantiles import GRID_LEVELS
-from pipeline.settings import QUANTILES, LanguageModelSettings
+from pipeline.settings import LanguageModelSettings
+from tests.models.contract import answer_of
 from tests.models.finetuning.toys import find, quick
 from tests.models.network_panels import changed_after, shop_panel, small
 
@@ -88,16 +88,7 @@ def test_both_learned_and_the_base_stayed(fitted, bert_folder, panel, tmp_path):
 
 
 def test_quantiles_are_whole_units_that_never_cross(fitted, panel):
-    forecast = fitted.forecast(panel, 14, grid=True)
-    assert isinstance(fitted, Fitted)
-    assert forecast.quantiles.shape == (panel.series, 14, len(QUANTILES))
-    assert forecast.grid.shape == (panel.series, 14, len(GRID_LEVELS))
-    for values in (forecast.mean, forecast.quantiles, forecast.grid):
-        assert np.isfinite(values).all()
-        assert (values >= 0).all()
-    assert (forecast.quantiles == np.rint(forecast.quantiles)).all()
-    assert (np.diff(forecast.quantiles) >= 0).all()
-    assert (np.diff(forecast.grid) >= 0).all()
+    answer_of(fitted, panel, 14)
 
 
 def test_slices_of_rows_give_the_bytes_of_the_whole(fitted, panel):

@@ -12,15 +12,15 @@ import torch
 from pipeline.errors import HistoryError, ModelError
 from pipeline.model_settings import TextRegressionSettings
 from pipeline.models import registry
-from pipeline.models.base import Compute, Fitted
+from pipeline.models.base import Compute
 from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.text_training import TextJob, TextTraining
 from pipeline.models.finetuning.weeks import Weeks
-from pipeline.models.quantiles import GRID_LEVELS
 from pipeline.models.text_regression import FittedTextRegression, TextRegression, load_text_regression
 from pipeline.settings import QUANTILES, LanguageModelSettings, Settings
+from tests.models.contract import answer_of
 from tests.models.finetuning.toys import find, opened, quick
 from tests.models.network_panels import changed_after, shop_panel, small
 
@@ -67,17 +67,7 @@ def learned(fitted):
 
 
 def test_quantiles_are_whole_units_that_never_cross(fitted, panel):
-    forecast = fitted.forecast(panel, 10, grid=True)
-    assert isinstance(fitted, Fitted)
-    assert forecast.mean.shape == (panel.series, 10)
-    assert forecast.quantiles.shape == (panel.series, 10, len(QUANTILES))
-    assert forecast.grid.shape == (panel.series, 10, len(GRID_LEVELS))
-    for values in (forecast.mean, forecast.quantiles, forecast.grid):
-        assert np.isfinite(values).all()
-        assert (values >= 0).all()
-    assert (forecast.quantiles == np.rint(forecast.quantiles)).all()
-    assert (np.diff(forecast.quantiles) >= 0).all()
-    assert (np.diff(forecast.grid) >= 0).all()
+    forecast = answer_of(fitted, panel, 10)
     assert (forecast.grid != np.rint(forecast.grid)).any()
     assert forecast.mean.max() > 0
     assert (forecast.quantiles[:, :, -1] > forecast.quantiles[:, :, 0]).any()
