@@ -45,7 +45,7 @@ def calendar(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[
 def promotions(context: dg.AssetExecutionContext, home: HomeResource) -> Iterator[dg.MaterializeResult]:
     """Take over delivered promotions."""
     with home.work(context) as work:
-        report = take_over_promotions(work.lake, progress=work.progress)
+        report = take_over_promotions(work.lake, work.settings.shop, progress=work.progress)
         work.tell(context, report.warnings)
         for name in PROMOTION_TABLES:
             yield dg.MaterializeResult(

@@ -37,6 +37,8 @@ FACTS = (
 """Lake tables that a view reads, as `lake_<table>` on its connection."""
 _HASHED = ("demand_daily", "shop_days", "items", "promotions", "calendar_occurrences", "calendar_daily")
 """Views that all others of a night follow from."""
+_HASHED_WHERE_THERE = ("planned_prices",)
+"""The same, of what not every shop has: without a row they leave a snapshot as it was before Almanac knew them."""
 _BUSY_DAYS = 28
 """Days to both sides that tell how busy the shop usually is (`outliers.sql`)."""
 
@@ -66,11 +68,12 @@ class AsOfView:
     def snapshot(self) -> str:
         """Hash of the facts behind every forecast of this night, whatever their order and files (32 hex digits)."""
         parts = [self.as_of.isoformat(), str(self.since)]
-        for table in _HASHED:
+        for table in (*_HASHED, *_HASHED_WHERE_THERE):
             row = self.con.execute(
                 f"SELECT count(*), bit_xor(hash(t)), sum(hash(t)::HUGEINT) FROM {table} AS t"
             ).fetchall()[0]
-            parts.append(f"{table}={row}")
+            if row[0] or table in _HASHED:
+                parts.append(f"{table}={row}")
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 

@@ -206,6 +206,19 @@ FROM lake_promotions
 WHERE known_on <= getvariable('as_of')
 GROUP BY ALL;
 
+-- grain: item × location × period × price × announcement; apart from promotions, so that a shop that plans no prices has
+-- the snapshots it had
+CREATE TABLE planned_prices AS
+SELECT DISTINCT
+    item_id,
+    CASE WHEN getvariable('by_location') THEN location ELSE '' END AS location,
+    starts_on,
+    ends_on,
+    unit_price,
+    known_on
+FROM lake_promotions
+WHERE known_on <= getvariable('as_of') AND unit_price IS NOT NULL;
+
 -- grain: item × location × kind × day, past and announced
 CREATE VIEW promotions_daily AS
 SELECT item_id, location, day::DATE AS day, kind, max(share) AS share

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from pipeline.errors import PermanentError
 from pipeline.forecasting.vintages import FORECAST_TABLES, Vintage, file_hash, part_of, write_vintage
 from pipeline.lake import Lake
+from pipeline.tables import TABLES
 
-FORMAT = 3
+FORMAT = 4
 """Format of the lake that this version writes."""
 _FILE = "format.json"
 
@@ -174,5 +175,20 @@ def _to_three(lake: Lake) -> None:
     _vintages_say_whether_degraded(lake)
 
 
-_STEPS: dict[int, Callable[[Lake], None]] = {2: _vintages_apart, 3: _to_three}
+def _planned_prices(lake: Lake) -> None:
+    """To format 4: promotions may carry a planned price; until then none was read."""
+    for name in ("raw_promotions", "promotions"):
+        added = [field for field in TABLES[name].arrow_schema if field.name in {"unit_price", "currency"}]
+        for path in sorted(lake.folder(name).glob("*/*.parquet")):
+            table = pq.ParquetFile(path).read()
+            if "unit_price" in table.column_names:
+                continue
+            for field in added:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+            partition, _, value = path.parent.name.partition("=")
+            with lake.connect() as con:
+                lake.write(con, name, {partition: value}, table, path.stem)
+
+
+_STEPS: dict[int, Callable[[Lake], None]] = {2: _vintages_apart, 3: _to_three, 4: _planned_prices}
 """What brings a lake to each format from the one before."""

@@ -17,14 +17,14 @@ from pipeline.cleaning.clean import clean
 from pipeline.enrichment.calendar_features import event_features
 from pipeline.enrichment.language_model import load_language_model
 from pipeline.enrichment.prices import price_array
-from pipeline.enrichment.promotions import promotion_array
+from pipeline.enrichment.promotion_features import promotion_array
 from pipeline.enrichment.texts import text_array
 from pipeline.lake import Lake
 from pipeline.settings import LanguageModelSettings
 from tests.canaries.deliveries import FIRST, LATER, NIGHT, SETTINGS, deliver, random_lines, raw_line, write_rows
 
 STATE = ("order_lines", "demand_daily", "shop_days", "items", "prices_daily", "promotions", "promotions_daily",
-         "calendar_occurrences", "calendar_daily", "calendar_events")  # fmt: skip
+         "planned_prices", "calendar_occurrences", "calendar_daily", "calendar_events")  # fmt: skip
 
 
 # --- raw lines → ledgers ---------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def write_day(lake: Lake, known_on: date, day: date, *, units: int, part: str = 
 
 def write_promotion(lake: Lake, part: str, known_on: date, starts_on: date, share: float, kind: str = "mailer") -> None:
     with lake.connect() as con:
-        row = {"item_id": "I1", "location": "", "kind": kind, "share": share}
+        row = {"item_id": "I1", "location": "", "kind": kind, "share": share, "unit_price": 2.0 + share}
         period = {"starts_on": starts_on, "ends_on": starts_on + timedelta(days=6)}
         write_rows(lake, con, "promotions", {"known_on": known_on.isoformat()}, [{**row, **period}], part)
 

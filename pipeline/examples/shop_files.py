@@ -163,12 +163,13 @@ def write_promotions(shop: GeneratedShop, folder: Path) -> tuple[WrittenFile, ..
         cells = {"discount": "", "banner": "", "festival": ""}
         cells[promotion.kind] = f"{promotion.cut:.0%}" if promotion.cut else "yes"
         starts_on, ends_on = shop.spec.day(promotion.start), shop.spec.day(promotion.end)
-        row = (shop.catalogue.item_id[promotion.item], str(starts_on), str(ends_on), *cells.values())
+        planned = f"{shop.drivers.price[promotion.item, promotion.start]:.2f}" if promotion.cut else ""
+        row = (shop.catalogue.item_id[promotion.item], str(starts_on), str(ends_on), *cells.values(), planned)
         by_year.setdefault(starts_on.year, []).append(row)
     written = []
     for year, rows in sorted(by_year.items()):
         path = folder / f"promotions_{year}.csv"
-        header = ("sku", "starts_on", "ends_on", "discount", "banner", "festival")
+        header = ("sku", "starts_on", "ends_on", "discount", "banner", "festival", "planned_price")
         _write(path, "csv", header, rows, date.fromisoformat(rows[0][1]) - timedelta(days=ANNOUNCED_DAYS_BEFORE))
         written.append(WrittenFile(path, "promotions", "csv", len(rows), len(rows)))
     return tuple(written)

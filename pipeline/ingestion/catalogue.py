@@ -90,12 +90,13 @@ def read_promotions(
     if promotions is None:
         raise ValueError(f"{mapping.name} has no promotions")
     week = promotions.week
-    parts = (promotions.item_id, promotions.location, promotions.starts_on, promotions.ends_on)
+    parts = (promotions.item_id, promotions.location, promotions.starts_on, promotions.ends_on, promotions.price)
     used = [cell for cell in (*parts, week.number if week else None) if cell is not None]
     used += [Cell(column=kind.column) for kind in promotions.kinds]
     records = _open(con, path, promotions, used, scratch)
     con.execute(f"CREATE OR REPLACE TEMP VIEW promotion_cells AS {_promotion_cells(promotions, records)}")
     con.execute("SET VARIABLE source = $1", [mapping.name])
+    con.execute("SET VARIABLE currency = $1", [mapping.currency])
     con.execute("SET VARIABLE by_location = $1::BOOLEAN", [by_location])
     con.execute("SET VARIABLE announced_days_before = $1", [promotions.announced_days_before])
     _sum_lines(con, promotions)
@@ -125,7 +126,8 @@ def _promotion_cells(promotions: PromotionsMapping, records: Records) -> str:
     )
     return (
         f"SELECT line, {cells.text(promotions.item_id)} AS item_id, {cells.text(promotions.location)} AS location, "
-        f"{cells.text(start)} AS period_start, {cells.text(promotions.ends_on)} AS period_end, {kinds} AS kinds "
+        f"{cells.text(start)} AS period_start, {cells.text(promotions.ends_on)} AS period_end, "
+        f"{_planned_price(cells, promotions.price)} AS planned_price, {kinds} AS kinds "
         "FROM numbered"
     )
 
@@ -156,6 +158,13 @@ def _sum_lines(con: duckdb.DuckDBPyConnection, promotions: PromotionsMapping) ->
         f"CREATE OR REPLACE TEMP TABLE promotions_read AS SELECT *, {ends_on} AS ends_on "
         f"FROM (SELECT *, {starts_on} AS starts_on FROM promotion_sums)"
     )
+
+
+def _planned_price(cells: Cells, price: Cell | None) -> str:
+    """The planned price; not a number where something stands there that is none."""
+    if price is None:
+        return "NULL::DOUBLE"
+    return f"CASE WHEN {cells.not_a_number(price)} THEN 'nan'::DOUBLE ELSE {cells.number(price)}::DOUBLE END"
 
 
 def _takes_place(cells: Cells, column: str, none: tuple[str, ...]) -> str:

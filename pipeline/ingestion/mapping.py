@@ -224,6 +224,10 @@ class PromotionsMapping(FileMapping):
     ends_on: Cell | None = Field(default=None, description="Last day, included.")
     week: WeekPeriod | None = Field(default=None, description="Period as a week number; or give `starts_on`.")
     kinds: tuple[PromotionKind, ...] = Field(min_length=1, description="Kinds and the columns that tell them.")
+    price: Cell | None = Field(
+        default=None,
+        description="Planned price of one unit in the period, in the mapping's currency; empty: none planned.",
+    )
     announced_days_before: int = Field(
         default=0, ge=0, le=366, description="Days before its first day on which a promotion was announced."
     )

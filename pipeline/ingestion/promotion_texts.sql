@@ -8,6 +8,7 @@ SELECT
     period_start,
     period_end,
     kinds,
+    planned_price,
     count(*) AS lines,
     min(line) AS first_line,
     bool_or(cells.location IS NULL) AS everywhere,

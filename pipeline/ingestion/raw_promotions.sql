@@ -1,7 +1,7 @@
 -- Promotions of one delivered file. Without forecasts by location, lines of many locations become one with the share of
 -- them: of all locations that the file names.
 -- grain: item × location × kind × period
--- Reads the table promotions_read (promotion_texts.sql with its days parsed) and the table kinds; variables source,
+-- Reads the table promotions_read (promotion_texts.sql with its days parsed) and the table kinds; variables source, currency,
 -- by_location, announced_days_before, locations.
 SELECT
     item_id,
@@ -14,6 +14,13 @@ SELECT
         WHEN getvariable('by_location') OR getvariable('locations') = 0 OR bool_or(everywhere) THEN 1.0
         ELSE bit_count(bit_or(reached)) / getvariable('locations')
     END::DOUBLE AS share,
+    -- the mean of many locations
+    coalesce(
+        sum(planned_price * lines) FILTER (planned_price > 0 AND isfinite(planned_price))
+        / sum(lines) FILTER (planned_price > 0 AND isfinite(planned_price)),
+        CASE WHEN count(planned_price) > 0 THEN 'nan'::DOUBLE END
+    ) AS unit_price,
+    CASE WHEN count(planned_price) > 0 THEN getvariable('currency') END AS currency,
     starts_on - getvariable('announced_days_before')::INTEGER AS known_on,
     getvariable('source') AS source,
     CASE WHEN sum(lines) = 1 THEN min(first_line) ELSE 0 END AS line

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+PRICE_CUT = "price-cut"
+"""Kind of promotion that says by how much a planned price is below the usual one; no mapping can name a kind so."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -26,9 +29,10 @@ class Panel:
         units: (S, T) demand in units, zero on days without; before the first sale too.
         units_winsorised: (S, T) the same with outliers pulled in, for training and scaling only, never for scoring.
         price: (S, T + H) price of one unit, carried forward from the last sale; NaN before the first (a back-filled
-            price would be a leak); beyond the night the last one stands, for planned prices are not read.
-        promotion: (S, T + H, P) share of the shop reached by each kind of promotion, zero without.
-        promotion_kinds: names of the P kinds.
+            price would be a leak); beyond the night the last one stands.
+        promotion: (S, T + H, P) share of the shop reached by each kind of promotion, zero without; of `PRICE_CUT` the
+            share by which the planned price is below the usual one, −1 to 1.
+        promotion_kinds: names of the P kinds; `PRICE_CUT` is the last of them where prices were planned.
         promotion_lead: (S, T + H, P) how many days before the day its promotion was announced, so that a window of
             the past sees what its own night could know; None: all were known for ever.
         calendar: (T + H, C) features of the day, the same for all series (see `calendar_names`).

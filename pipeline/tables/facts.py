@@ -91,6 +91,8 @@ TABLES = (
             starts_on | DATE | first day
             ends_on | DATE | last day, included
             share | DOUBLE | share of the shop's locations (or of customers) that it reaches, 0 to 1
+            unit_price | DOUBLE | planned price of one unit in `currency`, null without; not a number where it is none
+            currency | VARCHAR | ISO 4217 code of the planned price
             known_on | DATE | local day on which it was announced
             source | VARCHAR | name of the source's mapping
             file_hash | VARCHAR | delivery that brought it
@@ -302,8 +304,8 @@ TABLES = (
         "enrichment",
         "lake",
         "Promotions by item and period with the day of their announcement; overlapping and adjoining periods of one "
-        "delivery, kind and share are merged. Where shares differ the larger counts.",
-        ("item_id", "location", "kind", "starts_on", "ends_on", "share", "known_on"),
+        "delivery, kind, share and planned price are merged. Where shares differ the larger counts.",
+        ("item_id", "location", "kind", "starts_on", "ends_on", "share", "unit_price", "known_on"),
         ("known_on",),
         columns("""
             item_id | VARCHAR | item
@@ -312,6 +314,7 @@ TABLES = (
             starts_on | DATE | first day
             ends_on | DATE | last day, included
             share | DOUBLE | share of the shop reached, 0 to 1
+            unit_price | DOUBLE | planned price of one unit in the shop's currency, null where none is planned
             known_on | DATE | local day on which it was announced
         """),
     ),
@@ -324,7 +327,7 @@ TABLES = (
         ("file_hash",),
         columns("""
             file_hash | VARCHAR | delivery
-            measure | VARCHAR | delivered, kept, merged (into an overlapping or adjoining period), impossible; or files
+            measure | VARCHAR | delivered, kept, merged (into an overlapping or adjoining period), impossible; impossible_prices; or files
             value | BIGINT | count of promotions; of files: how many were written
         """),
     ),

@@ -87,6 +87,22 @@ TABLES = (
         """),
     ),
     Table(
+        "planned_prices",
+        "enrichment",
+        "state",
+        "Prices planned for a promotion's period, as known on the night; of several the one announced last counts.",
+        ("item_id", "location", "starts_on", "ends_on", "unit_price", "known_on"),
+        (),
+        columns("""
+            item_id | VARCHAR | item
+            location | VARCHAR | location, empty for all
+            starts_on | DATE | first day
+            ends_on | DATE | last day, included
+            unit_price | DOUBLE | planned price of one unit in the shop's currency
+            known_on | DATE | local day on which it was announced
+        """),
+    ),
+    Table(
         "shop_days",
         "cleaning",
         "state",

@@ -16,7 +16,7 @@ from pipeline.cleaning.closed_days import expected_closed
 from pipeline.enrichment.calendar_features import event_features
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.enrichment.prices import price_array
-from pipeline.enrichment.promotions import promotion_array
+from pipeline.enrichment.promotion_features import promotion_array
 from pipeline.enrichment.series import registered_series
 from pipeline.enrichment.texts import text_array
 from pipeline.errors import HistoryError

@@ -95,7 +95,8 @@ def random_shop(seed: int, *, items: int = 4, by_location: bool = False) -> Fact
         for known in random.integers(0, DAYS, 6).tolist():
             starts = known + int(random.integers(0, 20))
             kind, share = str(random.choice(["mailer", "display"])), float(random.integers(1, 5) / 4)
-            facts["promotions"].append(promoted(item, known, starts, kind=kind, share=share))
+            price = float(random.choice([1.5, 2.5])) if random.random() < 0.5 else None
+            facts["promotions"].append(promoted(item, known, starts, kind=kind, share=share, price=price))
     for number, known in enumerate(random.integers(0, DAYS, 8).tolist()):
         kind = "own" if number % 2 else "holiday"
         facts["calendar_occurrences"].append(announced(f"event {number}", known, known + number * 3, kind=kind))
@@ -116,10 +117,12 @@ def seen(item: str, text: str, known: int, *, category: str = "", origin: str = 
     return row | {"lines": int(origin == "orders"), "known_on": a_day(known)}
 
 
-def promoted(item: str, known: int, starts: int, *, kind: str = "mailer", share: float = 1.0) -> Row:
-    """A promotion of six days."""
-    row = {"item_id": item, "location": "", "kind": kind, "share": share, "known_on": a_day(known)}
-    return row | {"starts_on": a_day(starts), "ends_on": a_day(starts + 5)}
+def promoted(
+    item: str, known: int, starts: int, *, kind: str = "mailer", share: float = 1.0, price: float | None = 0.5
+) -> Row:
+    """A promotion of six days, and its planned price."""
+    row = {"item_id": item, "location": "", "kind": kind, "share": share, "unit_price": price}
+    return row | {"known_on": a_day(known)} | {"starts_on": a_day(starts), "ends_on": a_day(starts + 5)}
 
 
 def announced(event: str, known: int, starts: int, *, kind: str = "own") -> Row:
@@ -146,7 +149,12 @@ def altered(facts: Facts, night: int, random: np.random.Generator) -> Facts:
     other: dict[str, Callable[[Row], Row]] = {
         "demand_changes": lambda row: {"units": 1000 + abs(row["units"]) * 7, "lines": 30, "revenue": 0.5},
         "item_sightings": lambda row: {"item_text": "a text of the future", "origin": "master", "category": "other"},
-        "promotions": lambda row: {"share": 0.111, "kind": "unheard of", "ends_on": row["ends_on"] + timedelta(days=9)},
+        "promotions": lambda row: {
+            "share": 0.111,
+            "kind": "unheard of",
+            "unit_price": 7.0,
+            "ends_on": row["ends_on"] + timedelta(days=9),
+        },
         "calendar_occurrences": lambda row: {"kind": "holiday", "name": "a day off of the future"},
     }
     return {

@@ -66,11 +66,22 @@ class Shop:
         )
 
     def promote(
-        self, promotions: Iterable[tuple[str, str, str, date, date, float, date]], file_hash: str = "f1"
+        self,
+        promotions: Iterable[tuple[str, str, str, date, date, float, date]],
+        file_hash: str = "f1",
+        *,
+        price: float | None = None,
+        currency: str = "GBP",
     ) -> None:
-        """Raw promotions (item, location, kind, first day, last day, share, known on) of one file."""
-        rows = [(*one, "any", file_hash, line) for line, one in enumerate(promotions, start=2)]
-        self.deliver("raw_promotions", rows, part="part")
+        """Raw promotions (item, location, kind, first day, last day, share, known on) of one file, all of one price."""
+        rows = [
+            (*one[:6], price, None if price is None else currency, one[6], "any", file_hash, line)
+            for line, one in enumerate(promotions, start=2)
+        ]
+        schema = TABLES["raw_promotions"].arrow_schema
+        arrow = pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
+        with self.lake.connect() as con:
+            self.lake.write(con, "raw_promotions", {"file_hash": file_hash}, arrow.drop_columns("file_hash"))
 
 
 @pytest.fixture

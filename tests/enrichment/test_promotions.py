@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.as_of import as_of_view
-from pipeline.enrichment.promotions import promotion_array, promotion_kinds, take_over_promotions
+from pipeline.enrichment.promotion_features import promotion_array, promotion_kinds
+from pipeline.enrichment.promotions import take_over_promotions
 from pipeline.errors import DeliveryError
 from pipeline.lake import Lake
+from tests.enrichment.conftest import Shop
 
 DAY0 = date(2017, 1, 2)
 NIGHT = date(2017, 3, 1)
@@ -56,7 +58,7 @@ def test_overlapping_and_adjoining_periods_of_one_kind_are_merged(shop) -> None:
             promotion(item="b", first=14, last=15),
         ]
     )
-    report = take_over_promotions(shop.lake)
+    report = take_over_promotions(shop.lake, shop.settings().shop)
     assert ledger(shop.lake) == [
         ("a", "display", day(0), day(13), 0.5),
         ("a", "display", day(15), day(20), 0.5),
@@ -68,7 +70,7 @@ def test_overlapping_and_adjoining_periods_of_one_kind_are_merged(shop) -> None:
 
 def test_announcements_of_different_days_stay_apart(shop) -> None:
     shop.promote([promotion(first=0, last=6, known=-7), promotion(first=7, last=13, known=-1)])
-    assert take_over_promotions(shop.lake).kept == 2
+    assert take_over_promotions(shop.lake, shop.settings().shop).kept == 2
 
 
 @pytest.mark.parametrize(
@@ -85,20 +87,20 @@ def test_announcements_of_different_days_stay_apart(shop) -> None:
 )
 def test_impossible_promotions_are_counted_and_left_out(shop, bad) -> None:
     shop.promote([bad, promotion()])
-    report = take_over_promotions(shop.lake)
+    report = take_over_promotions(shop.lake, shop.settings().shop)
     assert (report.delivered, report.kept, report.merged, report.impossible) == (2, 1, 0, 1)
 
 
 def test_a_promotion_without_a_share_reaches_the_whole_shop(shop) -> None:
     shop.promote([promotion(share=None)])
-    take_over_promotions(shop.lake)
+    take_over_promotions(shop.lake, shop.settings().shop)
     assert [row[-1] for row in ledger(shop.lake)] == [1.0]
 
 
 def test_a_delivery_is_taken_over_once(shop) -> None:
     shop.promote([promotion()], "f1")
-    assert take_over_promotions(shop.lake).deliveries == 1
-    assert take_over_promotions(shop.lake).deliveries == 0
+    assert take_over_promotions(shop.lake, shop.settings().shop).deliveries == 1
+    assert take_over_promotions(shop.lake, shop.settings().shop).deliveries == 0
     shop.promote([promotion(), promotion(item="b")], "f1")  # the same name again: already taken over
     shop.promote([promotion(item="c")], "f1")
     assert len(ledger(shop.lake)) == 1
@@ -106,46 +108,46 @@ def test_a_delivery_is_taken_over_once(shop) -> None:
 
 def test_a_killed_take_over_is_resumed(shop) -> None:
     shop.promote([promotion(), promotion(item="b", known=-3)])
-    take_over_promotions(shop.lake)
+    take_over_promotions(shop.lake, shop.settings().shop)
     before = ledger(shop.lake)
     # the count is written last: without it the delivery counts as not taken over
     shop.lake.part_path("promotion_report", {"file_hash": "f1"}, "part").unlink()
     shop.lake.part_path("promotions", {"known_on": day(-3)}, "f1").unlink()
-    assert take_over_promotions(shop.lake).deliveries == 1
+    assert take_over_promotions(shop.lake, shop.settings().shop).deliveries == 1
     assert ledger(shop.lake) == before
 
 
 def test_deleted_promotions_are_named_and_taken_over_again(shop) -> None:
     shop.promote([promotion(), promotion(item="b", known=-3)])
-    take_over_promotions(shop.lake)
+    take_over_promotions(shop.lake, shop.settings().shop)
     before = ledger(shop.lake)
     shop.lake.part_path("promotions", {"known_on": day(-3)}, "f1").unlink()
-    report = take_over_promotions(shop.lake)
+    report = take_over_promotions(shop.lake, shop.settings().shop)
     assert ledger(shop.lake) == before
     assert report.deliveries == 1
     assert "1 of the 2 files f1.parquet" in report.warnings[0]
-    assert take_over_promotions(shop.lake).warnings == ()
+    assert take_over_promotions(shop.lake, shop.settings().shop).warnings == ()
 
 
 def test_deleted_promotions_that_cannot_be_had_again_are_refused(shop) -> None:
     shop.promote([promotion(), promotion(item="b", known=-3)])
-    take_over_promotions(shop.lake)
+    take_over_promotions(shop.lake, shop.settings().shop)
     shop.lake.part_path("promotions", {"known_on": day(-3)}, "f1").unlink()
     shop.lake.part_path("raw_promotions", {"file_hash": "f1"}, "part").unlink()
     before = ledger(shop.lake)
     with pytest.raises(DeliveryError, match="backup:\n  lake/raw_promotions/file_hash=f1"):
-        take_over_promotions(shop.lake)
+        take_over_promotions(shop.lake, shop.settings().shop)
     assert ledger(shop.lake) == before
 
 
 def test_reports_of_before_files_were_counted_are_taken_as_they_are(shop) -> None:
     shop.promote([promotion()])
-    take_over_promotions(shop.lake)
+    take_over_promotions(shop.lake, shop.settings().shop)
     with shop.lake.connect() as con:
         old = f"SELECT * FROM ({shop.lake.select('promotion_report')}) WHERE measure <> 'files'"
         shop.lake.write(con, "promotion_report", {"file_hash": "f1"}, old)
     shop.lake.part_path("promotions", {"known_on": day(-7)}, "f1").unlink()
-    report = take_over_promotions(shop.lake)
+    report = take_over_promotions(shop.lake, shop.settings().shop)
     assert (report.deliveries, report.warnings) == (0, ())
 
 
@@ -157,7 +159,7 @@ def test_the_array_has_the_share_of_each_day(selling) -> None:
             promotion("b", "mailer", 27, 40),
         ]
     )
-    take_over_promotions(selling.lake)
+    take_over_promotions(selling.lake, selling.settings().shop)
     kinds, shares = array(selling, items=("b", "a", "x"))
     assert kinds == ("display", "mailer")
     assert shares.shape == (3, 28, 2)
@@ -171,7 +173,7 @@ def test_the_array_has_the_share_of_each_day(selling) -> None:
 
 def test_the_array_is_the_view_by_day(selling) -> None:
     selling.promote([promotion(first=2, last=9, share=0.5), promotion(first=4, last=5, share=0.25), promotion("b")])
-    take_over_promotions(selling.lake)
+    take_over_promotions(selling.lake, selling.settings().shop)
     kinds, shares = array(selling, items=("a", "b"))
     with as_of_view(selling.lake, NIGHT) as view:
         rows = view.con.execute("SELECT item_id, day, kind, share FROM promotions_daily").fetchall()
@@ -183,14 +185,14 @@ def test_the_array_is_the_view_by_day(selling) -> None:
 
 def test_a_promotion_is_invisible_before_its_announcement(selling) -> None:
     selling.promote([promotion(first=20, last=25, known=10)])
-    take_over_promotions(selling.lake)
+    take_over_promotions(selling.lake, selling.settings().shop)
     assert array(selling, night=day(9))[0] == ()
     assert array(selling, night=day(10))[1].any()
 
 
 def test_kinds_of_a_trained_model_keep_their_places(selling) -> None:
     selling.promote([promotion(kind="mailer"), promotion(kind="coupon")])
-    take_over_promotions(selling.lake)
+    take_over_promotions(selling.lake, selling.settings().shop)
     kinds, shares = array(selling, kinds=("mailer", "display"))
     assert kinds == ("mailer", "display")
     assert shares[0, :7, 0].all()
@@ -201,7 +203,7 @@ def test_kinds_of_a_trained_model_keep_their_places(selling) -> None:
 
 def test_promotions_without_location_reach_every_location(selling) -> None:
     selling.promote([promotion(first=0, last=0), promotion(first=1, last=1, location="north")])
-    take_over_promotions(selling.lake)
+    take_over_promotions(selling.lake, selling.settings().shop)
     _, shares = array(selling, items=("a", "a"), locations=["north", "south"], by_location=True)
     assert shares[0, :3, 0].tolist() == [0.5, 0.5, 0]
     assert shares[1, :3, 0].tolist() == [0.5, 0, 0]
@@ -224,12 +226,12 @@ def test_merging_changes_no_day(drawn) -> None:
         with lake.connect() as con:
             rows = ", ".join(
                 f"('{item}', '', 'display', DATE '{day(first)}', DATE '{day(first + length)}', {share}, "
-                f"DATE '{DAY0}', 's', {line})"
+                f"NULL, NULL, DATE '{DAY0}', 's', {line})"
                 for line, (item, first, length, share) in enumerate(drawn)
             )
-            names = "item_id, location, kind, starts_on, ends_on, share, known_on, source, line"
+            names = "item_id, location, kind, starts_on, ends_on, share, unit_price, currency, known_on, source, line"
             lake.write(con, "raw_promotions", {"file_hash": "f"}, f"SELECT * FROM (VALUES {rows}) AS v ({names})")
-        report = take_over_promotions(lake)
+        report = take_over_promotions(lake, Shop(lake).settings().shop)
         kept = ledger(lake)
     expected, found = {}, {}
     for item, first, length, share in drawn:

@@ -83,3 +83,18 @@ def test_promotions_by_date(home, start, end, unreadable):
     assert ("B", date(2010, 6, 1), date(2010, 6, 2), 1.0, 3) in home.read(
         "SELECT item_id, starts_on, ends_on, share, line FROM raw_promotions"
     )
+
+
+def test_planned_prices_are_the_mean_of_the_places_and_what_is_none_is_not_taken_for_one(home):
+    home.mapping = {**home.mapping, "orders": None, "promotions": {**PROMOTIONS, "price": "price"}}
+    home.drop(
+        "promo.csv",
+        "item,store,week,display,mailer,price\nA,1,1,1,B,2.00\nA,2,1,1,B,4.00\nA,3,1,1,B,soon\nB,1,1,1,0,\nC,1,1,1,0,soon\n",
+    )
+    home.ingest()
+    assert home.read("SELECT item_id, kind, unit_price::VARCHAR, currency FROM raw_promotions ORDER BY ALL") == [
+        ("A", "display", "3.0", "GBP"),
+        ("A", "mailer", "3.0", "GBP"),
+        ("B", "display", None, None),
+        ("C", "display", "nan", "GBP"),
+    ]

@@ -12,6 +12,7 @@ from pipeline.errors import ModelError
 from pipeline.model_settings import ChronosSettings
 from pipeline.models import registry
 from pipeline.models.base import Compute
+from pipeline.models.panel import PRICE_CUT
 from pipeline.models.pretrained import prediction
 from pipeline.models.pretrained.base import find_base
 from pipeline.models.pretrained.quantile_function import QuantileFunction
@@ -93,6 +94,20 @@ def test_a_window_knows_what_its_night_knew():
     np.testing.assert_array_equal(ahead[:, 2], [[1, 1, 1, 0, 0, 0, 0]] * 2)
     np.testing.assert_array_equal(ahead[:, 3], [[2.5] * 7, [9.0] * 7])
     np.testing.assert_array_equal(past[0, 0], panel.units[0, 73:101])
+
+
+def test_a_planned_price_stands_beside_the_price_of_the_night_and_is_no_promotion():
+    panel = some()
+    cut = np.zeros((*panel.promotion.shape[:2], 2), np.float32)
+    cut[:, 99:101, 1], cut[:, 103:105, 1] = 0.2, 0.5
+    lead = np.full(cut.shape, 3, np.uint8)
+    panel = replace(panel, promotion=cut, promotion_kinds=("display", PRICE_CUT), promotion_lead=lead)
+    windows = Windows(panel, CalendarEffect.learn(panel, 140), 28)
+    ahead = windows.ahead(np.array([0, 0]), np.array([100, 101]), 5)
+    full = 2.5 / 0.8  # the night of day 100 is itself cut by a fifth
+    np.testing.assert_allclose(ahead[0, 3], [full, full, full / 2, full, full], rtol=1e-6)
+    np.testing.assert_allclose(ahead[1, 3], [2.5, 1.25, 1.25, 2.5, 2.5], rtol=1e-6)
+    assert not ahead[:, 2].any()
 
 
 # ---- zero-shot

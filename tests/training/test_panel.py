@@ -49,7 +49,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop.promote([("item-1", "", "display", date(2023, 3, 20), date(2023, 4, 2), 0.5, date(2023, 3, 15))])
     from pipeline.enrichment.promotions import take_over_promotions
 
-    take_over_promotions(shop.lake)
+    take_over_promotions(shop.lake, shop.settings().shop)
     build_calendar(shop.lake, settings(), FIRST, NIGHT + timedelta(days=40))
     return shop
 

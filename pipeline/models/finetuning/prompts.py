@@ -1,7 +1,7 @@
 """A series and a week ahead in words, for a language model to read.
 
 One text per series, night and week ahead: what the item is, what it sold, and the environment of the week, of which only
-what the night could know: the calendar, announced promotions, expected closed days, the price of the night. After the
+what the night could know: the calendar, announced promotions and price cuts, expected closed days, the price of the night. After the
 prompts of PromptCast (Xue and Salim 2023), with sales as tenths of the series' scale, so that a slow and a fast item with
 the same pattern read alike.
 """
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.panel import Panel
+from pipeline.models.panel import PRICE_CUT, Panel
 
 DAYS = 14
 """Days of sales that are told one by one."""
@@ -97,11 +97,12 @@ class Prompts:
         panel = self.panel
         days = np.arange(start, min(start + 7, panel.history + panel.horizon))
         for kind, name in enumerate(panel.promotion_kinds):
-            on = panel.promotion[row, days, kind] > 0
+            on = panel.promotion[row, days, kind] != 0
             if panel.promotion_lead is not None:
                 on &= panel.promotion_lead[row, days, kind] >= days - night
             if on.any():
-                words.append(f"{_said(name)} {self._names(days[on])}")
+                cut = f" {panel.promotion[row, days[on], kind].mean():.0%}" if name == PRICE_CUT else ""
+                words.append(f"{_said(name)}{cut} {self._names(days[on])}")
         price = float(panel.price[row, night])
         if np.isfinite(price):
             words.append(f"price {price:.2f}")

@@ -1,7 +1,7 @@
 """The forecaster of a network: one network for all series of a shop, of any architecture.
 
-Reads the history (demand, prices, promotions), the known future (calendar, announced promotions, closed days; of prices only
-the last one paid) and what an item is (text, category); answers with a distribution of units per day. Stored as
+Reads the history (demand, prices, promotions), the known future (calendar, announced promotions and price cuts, closed days)
+and what an item is (text, category); answers with a distribution of units per day. Stored as
 `model.safetensors` and `model.json`, nothing else.
 """
 

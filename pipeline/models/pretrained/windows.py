@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.panel import Panel
+from pipeline.models.panel import PRICE_CUT, Panel
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -21,6 +21,7 @@ COVARIATES = ("calendar", "promotion", "price")
 _CLOSED = "(closed)"
 _PENALTY = 10.0
 """Ridge of the calendar's weights, in days: an event seen once is believed by a tenth."""
+_LEAST_OF_USUAL = 0.05
 _AROUND = 14
 """Days on each side of a day that say how much the shop sells at that time."""
 
@@ -92,7 +93,7 @@ class Windows:
         at = np.maximum(days, 0)
         rows = [self.units[series[:, None], at]]
         if self._effect is not None:
-            promotion = self._strongest(series, at)
+            promotion = self._strongest(self._announced(series, at))
             rows += [self._effect[at], promotion, self._panel.price[series[:, None], at]]
         stacked = np.stack(rows, axis=1)
         stacked[np.repeat((days < 0)[:, None, :], len(rows), axis=1)] = np.nan
@@ -104,11 +105,10 @@ class Windows:
         rows: list[NDArray[Any]] = [np.full(days.shape, np.nan, np.float32)]
         if self._effect is not None:
             distance = (days - nights[:, None])[:, :, None]
-            price = self._panel.price
-            # a price paid after an earlier night would tell that there was a sale
-            tonight = (nights == self.history - 1)[:, None]
-            ahead = np.where(tonight, price[series[:, None], days], price[series, nights][:, None])
-            rows += [self._effect[days], self._strongest(series, days, distance), ahead]
+            announced = self._announced(series, days, distance)
+            # a price paid after the night would tell that there was a sale
+            price = self._panel.price[series, nights][:, None] * self._price_change(series, nights, announced)
+            rows += [self._effect[days], self._strongest(announced), price]
         return np.stack(rows, axis=1)
 
     def targets(self, series: Index, nights: Index, horizon: int, known_days: int) -> Floats:
@@ -117,16 +117,29 @@ class Windows:
         at = np.minimum(days, self.history - 1)
         return np.where((days >= known_days) | self.closed[at], np.float32(np.nan), self.units[series[:, None], at])
 
-    def _strongest(self, series: Index, days: Index, distance: Index | None = None) -> Floats:
-        """Share of the shop that the strongest promotion of a day reaches; with a distance, of those announced by then."""
+    def _announced(self, series: Index, days: Index, distance: Index | None = None) -> Floats:
+        """(B, D, P) promotions of days; with a distance, of those announced by then."""
         promotion, lead = self._panel.promotion, self._panel.promotion_lead
-        if not promotion.shape[2]:
-            return np.zeros(days.shape, np.float32)
-        shares = promotion[series[:, None], days]
+        found: Floats = promotion[series[:, None], days]
         if distance is not None and lead is not None:
-            shares = shares * (lead[series[:, None], days] >= distance)
-        strongest: Floats = shares.max(axis=2)
+            found = found * (lead[series[:, None], days] >= distance)
+        return found
+
+    def _strongest(self, announced: Floats) -> Floats:
+        """(B, D) share of the shop that the strongest promotion of a day reaches."""
+        kinds = [place for place, kind in enumerate(self._panel.promotion_kinds) if kind != PRICE_CUT]
+        strongest: Floats = announced[..., kinds].max(axis=2, initial=0)
         return strongest
+
+    def _price_change(self, series: Index, nights: Index, announced: Floats) -> Floats:
+        """(B, H) planned price of each day ÷ the price of the night, which may itself be cut."""
+        if PRICE_CUT not in self._panel.promotion_kinds:
+            return np.ones(announced.shape[:2], np.float32)
+        place = self._panel.promotion_kinds.index(PRICE_CUT)
+        tonight = self._announced(series, nights[:, None])[..., place]
+        # a price of nothing is planned for gifts: their usual price cannot be told from it
+        change = (1 - announced[..., place]) / np.maximum(1 - tonight, _LEAST_OF_USUAL)
+        return change.astype(np.float32)
 
 
 def _calendar(panel: Panel, names: tuple[str, ...]) -> NDArray[np.float64]:

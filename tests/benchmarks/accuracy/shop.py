@@ -29,7 +29,7 @@ def make_home(home: Path, example: str, orders: Path | None = None) -> Settings:
     validate_lines(lake, settings)
     clean(lake, settings, progress=tell)
     build_calendar(lake, settings, *known_days(lake))
-    take_over_promotions(lake)
+    take_over_promotions(lake, settings.shop)
     encode_items(lake, settings, progress=tell)
     return settings
 
@@ -43,8 +43,8 @@ def changed(settings: Settings, **rooms: dict[str, Any]) -> Settings:
 
 
 def tell(what: str, done: int, of: int) -> None:
-    """Progress on standard error, so that the Markdown can be piped: one line in a terminal, else the first of each work."""
+    """Progress on standard error, so that the Markdown can be piped: one line in a terminal, else one of each work."""
     if sys.stderr.isatty():
         print(f"\r\033[K{what} {done}/{of}", end="", file=sys.stderr, flush=True)
-    elif what.startswith("backtest") and what.count(",") == 0:
+    elif what.startswith(("ablations", "promotions")) or (what.startswith("backtest") and what.count(",") == 0):
         print(what, file=sys.stderr, flush=True)

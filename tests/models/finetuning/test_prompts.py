@@ -6,6 +6,7 @@ from datetime import date
 import numpy as np
 
 from pipeline.models.finetuning.prompts import Prompts
+from pipeline.models.panel import PRICE_CUT
 from tests.models.demand_panels import panel_of
 
 
@@ -88,6 +89,15 @@ def test_a_promotion_not_yet_announced_is_not_told():
     assert "discount wednesday thursday" in prompts.of(0, 62, 0, 8.6)
     assert "discount thursday, price" in prompts.of(0, 61, 0, 8.6)  # Wednesday's was announced a day later
     assert "discount" not in prompts.of(0, 55, 1, 8.6)
+
+
+def test_a_planned_price_is_told_by_how_much_it_is_cut():
+    panel = november()
+    cut = np.concatenate([panel.promotion, 0.2 * (panel.promotion > 0)], axis=2).astype(np.float32)
+    lead = np.repeat(panel.promotion_lead, 2, axis=2)
+    planned = replace(panel, promotion=cut, promotion_kinds=("discount", PRICE_CUT), promotion_lead=lead)
+    assert "price-cut 20% wednesday thursday, price" in Prompts(planned).of(0, 62, 0, 8.6)
+    assert "price-cut 20% thursday, price" in Prompts(planned).of(0, 61, 0, 8.6)
 
 
 def test_last_year_is_told_where_the_item_was_sold_then():
