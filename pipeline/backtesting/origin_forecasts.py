@@ -16,6 +16,7 @@ from pipeline.errors import HistoryError
 from pipeline.models.base import Compute, Fitted, Forecaster, Progress
 from pipeline.models.ensemble import members_of
 from pipeline.models.panel import Panel
+from pipeline.models.registry import pretrained_ids
 from pipeline.settings import Settings
 
 Maker = Callable[[str, Settings, Path], Forecaster]
@@ -95,7 +96,14 @@ class OriginWork:
         scored = panel.rows(rows)
         known_by_then = panel.fingerprint()
         files = {
-            model: self.store.path(known_by_then, view.as_of, model, self.settings, self.compute)
+            model: self.store.path(
+                known_by_then,
+                view.as_of,
+                model,
+                settings=self.settings,
+                compute=self.compute,
+                pretrained=pretrained_ids(model, self.settings, self.home),
+            )
             for model in self.models
         }
         made: dict[str, Made] = {}

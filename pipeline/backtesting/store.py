@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache
@@ -62,7 +63,16 @@ class Store:
 
     folder: Path
 
-    def path(self, panel: str, origin: date, model: str, settings: Settings, compute: Compute) -> Path:
+    def path(
+        self,
+        panel: str,
+        origin: date,
+        model: str,
+        *,
+        settings: Settings,
+        compute: Compute,
+        pretrained: Sequence[str],
+    ) -> Path:
         """File of one origin and model; its stem names the training folder too.
 
         Args:
@@ -71,11 +81,13 @@ class Store:
             model: forecaster.
             settings: all settings.
             compute: device and precision.
+            pretrained: ids of the pretrained models that the forecaster reads.
         """
         used = settings.model_dump(mode="json", exclude=_NOT_USED)
         for not_used_by_one_origin in ("origins", "every_days", "on", "baselines"):
             used["backtest"].pop(not_used_by_one_origin, None)
-        text = json.dumps([model, panel, used, compute.device, compute.mixed_precision, _code_hash()], sort_keys=True)
+        made_with = [compute.device, compute.mixed_precision, _code_hash(), *pretrained]
+        text = json.dumps([model, panel, used, *made_with], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:24]
         return self.folder / f"{origin.isoformat()}-{model}-{key}.parquet"
 

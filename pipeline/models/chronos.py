@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.errors import ModelError
 from pipeline.model_settings import ChronosSettings, FineTuningSettings, TrainingSettings
 from pipeline.models.base import Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
+from pipeline.models.description import read_description, save_description
 from pipeline.models.history import validation_days
 from pipeline.models.panel import Panel
 from pipeline.models.pretrained.base import (
@@ -32,7 +33,8 @@ from pipeline.models.pretrained.prediction import predict
 from pipeline.models.pretrained.quantile_function import QuantileFunction
 from pipeline.models.pretrained.windows import COVARIATES, CalendarEffect, Windows
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
-from pipeline.models.seasonal_naive import read_description, repeat_last_week, require_history, save_description
+from pipeline.models.seasonal_naive import repeat_last_week
+from pipeline.models.untrained import require_two_weeks
 from pipeline.settings import QUANTILES
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Chronos:
                 have, or a fine-tuning that diverged, or has too few seconds or too little memory.
             TransientError: the Hub could not be reached.
         """
-        require_history(panel, self.name)
+        require_two_weeks(panel, self.name)
         require_chronos()
         base = find_base(self.settings, self.home)
         known = panel.history - validation_days(panel.history, self.training.validation_days, panel.horizon)

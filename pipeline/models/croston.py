@@ -9,28 +9,16 @@ Method: Croston 1972, doi.org/10.1057/jors.1972.50; correction: Syntetos and Boy
 doi.org/10.1016/j.ijforecast.2004.10.001.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.models.base import (
-    Array,
-    Compute,
-    Dependence,
-    Fitted,
-    Forecast,
-    Progress,
-    TrainingReport,
-    levels_of,
-    silent,
-)
+from pipeline.models.base import Array, Forecast, Progress, levels_of, silent
 from pipeline.models.panel import Panel
-from pipeline.models.seasonal_naive import read_description, repeat_last_week, require_history, save_description
+from pipeline.models.seasonal_naive import repeat_last_week
+from pipeline.models.untrained import FittedUntrained, Untrained
 
-NAME = "croston"
 MAX_DAYS = 730
 """Days of history that are read."""
 SMOOTHING = 0.1
@@ -40,44 +28,12 @@ MAX_SIZES = 60
 _TOLD_EVERY = 256
 
 
-@dataclass(frozen=True)
-class Croston:
-    """The forecaster; it has nothing to set."""
-
-    name: str = NAME
-
-    def fit(
-        self,
-        panel: Panel,
-        *,
-        folder: Path,  # noqa: ARG002 - nothing to resume from
-        compute: Compute,  # noqa: ARG002 - a millisecond a series
-        progress: Progress = silent,
-        start: Fitted | None = None,  # noqa: ARG002 - fitted anew in a moment
-    ) -> "FittedCroston":
-        """Check that there is a history; all else happens per panel, in `forecast`.
-
-        Raises:
-            HistoryError: less than two weeks of history.
-        """
-        require_history(panel, self.name)
-        progress(self.name, 1, 1)
-        return FittedCroston(panel.as_of.isoformat(), TrainingReport(stopped="estimated per series when forecasting"))
-
-
-@dataclass(frozen=True)
-class FittedCroston:
+class FittedCroston(FittedUntrained):
     """Croston's method, ready for any panel."""
 
-    fitted_on: str
-    report: TrainingReport = field(default_factory=TrainingReport)
-    name: str = NAME
-    lookback_days: int = MAX_DAYS
-    dependence: Dependence = field(default_factory=Dependence)
-
-    @property
-    def validated(self) -> None:
-        """Nothing is held back."""
+    name = "croston"
+    lookback_days = MAX_DAYS
+    details: ClassVar[Mapping[str, Any]] = {"method": "SBA", "max_days": MAX_DAYS}
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Forecast every series; see `pipeline.models.base.Fitted`.
@@ -108,18 +64,11 @@ class FittedCroston:
             )
         return Forecast.of_levels(mean, quantiles, levels, grid=grid, fallbacks=int(failed.sum()))
 
-    def save(self, folder: Path) -> None:
-        """Write what it is; there are no weights."""
-        save_description(folder, {"kind": self.name, "fitted_on": self.fitted_on})
 
-    def describe(self) -> dict[str, Any]:
-        """What it is."""
-        return {"kind": self.name, "method": "SBA", "max_days": MAX_DAYS, "fitted_on": self.fitted_on}
+class Croston(Untrained):
+    """The forecaster."""
 
-
-def load_croston(folder: Path) -> FittedCroston:
-    """Read back what `save` wrote."""
-    return FittedCroston(read_description(folder, NAME)["fitted_on"])
+    fitted = FittedCroston
 
 
 def day_of(units: Array, levels: Sequence[float]) -> tuple[float, Array] | None:

@@ -5,10 +5,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ModelError, SettingsError
+from pipeline.errors import AlmanacError, ModelError, SettingsError
 from pipeline.model_settings import MemberSettings
 from pipeline.models.base import Compute, Fitted, Forecaster
 from pipeline.models.networks.architectures import ARCHITECTURES
@@ -146,12 +147,38 @@ def make(name: str, settings: Settings, home: Path | None = None) -> Forecaster:
     return FORECASTERS[name](settings, home)
 
 
+def pretrained_ids(name: str, settings: Settings, home: Path | None = None) -> tuple[str, ...]:
+    """Ids, which hold a hash of the files, of the pretrained models that a forecaster reads beside the panel.
+
+    One that is not there has none: fitting says so, and says it better.
+
+    Args:
+        name: of `FORECASTERS`.
+        settings: the home's settings.
+        home: folder that relative folders are relative to.
+    """
+    from pipeline.models.language_model import find_language_model
+    from pipeline.models.pretrained.base import find_base
+
+    if name == MODEL:
+        on = [member for member in type(settings.members).model_fields if getattr(settings.members, member).on]
+        return tuple(one for member in on for one in pretrained_ids(member, settings, home))
+    try:
+        if name == "chronos":
+            return (find_base(settings.members.chronos, home).model_id,)
+        if name in {"text_regression", "fusion"}:
+            return (find_language_model(settings.language_model, home=home).model_id,)
+    except AlmanacError:
+        pass
+    return ()
+
+
 _LOADERS_WITHOUT_WEIGHTS = {
-    "seasonal_naive": "seasonal_naive:load_seasonal_naive",
-    "seasonal_naive_year": "seasonal_naive_year:load_seasonal_naive_year",
+    "seasonal_naive": "seasonal_naive:FittedSeasonalNaive.load",
+    "seasonal_naive_year": "seasonal_naive_year:FittedSeasonalNaiveYear.load",
     "auto_ets": "statistical:load_statistical",
     "dynamic_theta": "statistical:load_statistical",
-    "croston": "croston:load_croston",
+    "croston": "croston:FittedCroston.load",
 }
 """Module and function that read a kind of forecaster back from its folder."""
 _LOADERS = {
@@ -166,7 +193,7 @@ _LOADERS = {
 
 def _loader(place: str) -> Callable[..., Fitted]:
     module, _, function = place.partition(":")
-    found: Callable[..., Fitted] = getattr(importlib.import_module(f"pipeline.models.{module}"), function)
+    found: Callable[..., Fitted] = attrgetter(function)(importlib.import_module(f"pipeline.models.{module}"))
     return found
 
 
@@ -188,13 +215,13 @@ def load(folder: Path, compute: Compute | None = None) -> Fitted:
     Raises:
         ModelError: the folder holds no stored forecaster that this version knows.
     """
-    from pipeline.models import ensemble, seasonal_naive
+    from pipeline.models import description, ensemble
     from pipeline.models.finetuning import stored
     from pipeline.models.networks import forecaster as networks
 
     if (folder / ensemble.DESCRIPTION_FILE).is_file():
         return ensemble.load_ensemble(folder, partial(load, compute=compute))
-    described = [folder / name for name in (networks.MODEL_FILE, seasonal_naive.DESCRIPTION_FILE, stored.MODEL_FILE)]
+    described = [folder / name for name in (networks.MODEL_FILE, description.DESCRIPTION_FILE, stored.MODEL_FILE)]
     path = next((path for path in described if path.is_file()), None)
     if path is None:
         raise ModelError(f"{folder}: no stored forecaster ({' or '.join(p.name for p in described)}); train again")

@@ -4,85 +4,30 @@ No level is carried over: it is the naive forecast of the season, which a shop t
 than a year has nothing to repeat, and the weekly seasonal naive answers for it.
 """
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.base import (
-    Array,
-    Compute,
-    Dependence,
-    Fitted,
-    Forecast,
-    Progress,
-    TrainingReport,
-    levels_of,
-    silent,
-)
+from pipeline.models.base import Array, Forecast, Progress, levels_of, silent
 from pipeline.models.panel import Panel
 from pipeline.models.seasonal_naive import LOOKBACK_DAYS as WEEKLY_LOOKBACK_DAYS
-from pipeline.models.seasonal_naive import (
-    MIN_RESIDUALS,
-    SEASON,
-    read_description,
-    repeat_last_week,
-    require_history,
-    save_description,
-    sorted_quantiles,
-)
+from pipeline.models.seasonal_naive import MIN_RESIDUALS, repeat_last_week, sorted_quantiles
+from pipeline.models.untrained import SEASON, FittedUntrained, Untrained
 
-NAME = "seasonal_naive_year"
 LAG = 52 * SEASON
 """A year that keeps the weekday."""
 LOOKBACK_DAYS = max(2 * LAG, WEEKLY_LOOKBACK_DAYS)
 """Days of history that a forecast reads: a year of differences and the year before them."""
 
 
-@dataclass(frozen=True)
-class SeasonalNaiveYear:
-    """The forecaster; it has nothing to set."""
-
-    name: str = NAME
-
-    def fit(
-        self,
-        panel: Panel,
-        *,
-        folder: Path,  # noqa: ARG002 - nothing to resume from
-        compute: Compute,  # noqa: ARG002 - one pass over an array
-        progress: Progress = silent,
-        start: Fitted | None = None,  # noqa: ARG002 - fitted anew in a moment
-    ) -> "FittedSeasonalNaiveYear":
-        """Check that there is at least a week to repeat; all else happens per panel, in `forecast`.
-
-        Raises:
-            HistoryError: less than two weeks of history.
-        """
-        started = time.perf_counter()
-        require_history(panel, self.name)
-        progress(self.name, 1, 1)
-        report = TrainingReport(seconds=time.perf_counter() - started, stopped="nothing to train")
-        return FittedSeasonalNaiveYear(fitted_on=panel.as_of.isoformat(), report=report)
-
-
-@dataclass(frozen=True)
-class FittedSeasonalNaiveYear:
+class FittedSeasonalNaiveYear(FittedUntrained):
     """Seasonal naive over a year, ready for any panel."""
 
-    fitted_on: str
-    name: str = NAME
-    lookback_days: int = LOOKBACK_DAYS
-    dependence: Dependence = field(default_factory=Dependence)
-    report: TrainingReport = field(default_factory=TrainingReport)
-
-    @property
-    def validated(self) -> None:
-        """Nothing is held back."""
+    name = "seasonal_naive_year"
+    lookback_days = LOOKBACK_DAYS
+    details: ClassVar[Mapping[str, Any]] = {"lag_days": LAG, "lookback_days": LOOKBACK_DAYS}
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Repeat the year before of each series; see `pipeline.models.base.Fitted`."""
@@ -97,18 +42,11 @@ class FittedSeasonalNaiveYear:
         progress(self.name, panel.series, panel.series)
         return Forecast.of_levels(mean, quantiles, levels, grid=grid, fallbacks=int(young.sum()))
 
-    def save(self, folder: Path) -> None:
-        """Write what it is; there are no weights."""
-        save_description(folder, {"kind": self.name, "fitted_on": self.fitted_on})
 
-    def describe(self) -> dict[str, Any]:
-        """What it is."""
-        return {"kind": self.name, "lag_days": LAG, "lookback_days": LOOKBACK_DAYS, "fitted_on": self.fitted_on}
+class SeasonalNaiveYear(Untrained):
+    """The forecaster."""
 
-
-def load_seasonal_naive_year(folder: Path) -> FittedSeasonalNaiveYear:
-    """Read back what `save` wrote."""
-    return FittedSeasonalNaiveYear(fitted_on=read_description(folder, NAME)["fitted_on"])
+    fitted = FittedSeasonalNaiveYear
 
 
 def repeat_last_year(

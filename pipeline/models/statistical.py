@@ -32,14 +32,10 @@ from pipeline.models.base import (
     levels_of,
     silent,
 )
+from pipeline.models.description import read_description, save_description
 from pipeline.models.panel import Panel
-from pipeline.models.seasonal_naive import (
-    SEASON,
-    read_description,
-    repeat_last_week,
-    require_history,
-    save_description,
-)
+from pipeline.models.seasonal_naive import repeat_last_week
+from pipeline.models.untrained import SEASON, require_two_weeks
 
 Kind = Literal["auto_ets", "dynamic_theta"]
 
@@ -77,7 +73,7 @@ class Statistical:
         Raises:
             HistoryError: less than two weeks of history.
         """
-        require_history(panel, self.name)
+        require_two_weeks(panel, self.name)
         progress(self.name, 1, 1)
         return FittedStatistical(
             name=self.name,

@@ -266,6 +266,15 @@ def test_a_corrected_past_is_forecast_anew(lake, tmp_path):
     assert run(lake, tmp_path).reused == 0
 
 
+def test_another_pretrained_model_in_the_folder_is_asked_anew(lake, tmp_path, monkeypatch):
+    from pipeline.backtesting import origin_forecasts
+
+    monkeypatch.setattr(origin_forecasts, "pretrained_ids", lambda name, *_: (f"{name}@abc",))
+    run(lake, tmp_path)
+    monkeypatch.setattr(origin_forecasts, "pretrained_ids", lambda name, *_: (f"{name}@def",))
+    assert run(lake, tmp_path).reused == 0
+
+
 def test_overlapping_origins_tell_how_stable_the_forecast_is(lake, tmp_path):
     report = run(lake, tmp_path, settings_with(every_days=7))
     stability = report.scores[report.scores["metric"] == "stability"].set_index(["model", "origin"])

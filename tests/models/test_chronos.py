@@ -287,3 +287,23 @@ def test_the_registry_makes_it_from_the_settings_of_a_home(checkpoints):
     made = registry.make("chronos", settings, checkpoints["chronos-2"].parent)
     panel = some()
     assert made.fit(panel, folder=None, compute=ONE_THREAD).forecast(panel, 7).mean.shape == (6, 7)
+
+
+def test_what_is_read_beside_a_panel_has_an_id_that_follows_its_files(checkpoints, tmp_path):
+    settings = Settings.model_validate(
+        {
+            "shop": {"name": "Shop", "country": "DE", "timezone": "Europe/Berlin", "currency": "EUR"},
+            "sources": [{"mapping": "uci"}],
+            "members": {"chronos": {"on": True, "model": "tiny"}},
+        }
+    )
+    shutil.copytree(checkpoints["chronos-bolt"], tmp_path / "tiny")
+    (before,) = registry.pretrained_ids("chronos", settings, tmp_path)
+    assert registry.pretrained_ids("ensemble", settings, tmp_path) == (before,)
+    assert registry.pretrained_ids("lightgbm", settings, tmp_path) == ()
+    (language_model,) = registry.pretrained_ids("fusion", settings, tmp_path)
+    assert language_model.startswith("minilm")
+    config = tmp_path / "tiny" / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert registry.pretrained_ids("chronos", settings, tmp_path) != (before,)
+    assert registry.pretrained_ids("chronos", settings, tmp_path / "elsewhere") == ()

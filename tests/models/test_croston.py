@@ -7,7 +7,7 @@ from statsforecast.models import CrostonSBA
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
 from pipeline.models.base import Compute
-from pipeline.models.croston import Croston, day_of, load_croston
+from pipeline.models.croston import Croston, FittedCroston, day_of
 from pipeline.models.quantiles import GRID_LEVELS
 from pipeline.models.seasonal_naive import SeasonalNaive
 from pipeline.settings import QUANTILES
@@ -104,7 +104,7 @@ def test_it_comes_back_from_its_folder_by_the_registry(tmp_path):
     assert after.describe() == before.describe()
     assert after.forecast(panel, 14).quantiles.tobytes() == before.forecast(panel, 14).quantiles.tobytes()
     with pytest.raises(ModelError, match="cannot be read"):
-        load_croston(tmp_path / "elsewhere")
+        FittedCroston.load(tmp_path / "elsewhere")
 
 
 def test_less_than_two_weeks_is_refused():

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.quantiles import whole_units
-from pipeline.models.seasonal_naive import SeasonalNaive, load_seasonal_naive, repeat_last_week
+from pipeline.models.seasonal_naive import FittedSeasonalNaive, SeasonalNaive, repeat_last_week
 from pipeline.settings import QUANTILES
 from tests.models.demand_panels import panel_of
 
@@ -84,7 +84,7 @@ def test_it_comes_back_from_its_folder(tmp_path):
     panel = panel_of(np.random.default_rng(0).poisson(2, (3, 60)))
     before = fitted(panel, tmp_path)
     before.save(tmp_path / "saved")
-    after = load_seasonal_naive(tmp_path / "saved")
+    after = FittedSeasonalNaive.load(tmp_path / "saved")
     assert after.describe() == before.describe()
     assert after.forecast(panel, 28).quantiles.tobytes() == before.forecast(panel, 28).quantiles.tobytes()
 
@@ -92,7 +92,7 @@ def test_it_comes_back_from_its_folder(tmp_path):
 def test_a_folder_of_another_forecaster_is_refused(tmp_path):
     (tmp_path / "forecaster.json").write_text('{"kind": "lstm"}')
     with pytest.raises(ModelError, match=r"forecaster\.json: describes no seasonal_naive"):
-        load_seasonal_naive(tmp_path)
+        FittedSeasonalNaive.load(tmp_path)
 
 
 def test_less_than_two_weeks_is_refused_with_the_way_out(tmp_path):

@@ -7,7 +7,7 @@ from pipeline.errors import HistoryError, ModelError
 from pipeline.models import registry
 from pipeline.models.base import Compute
 from pipeline.models.seasonal_naive import SeasonalNaive
-from pipeline.models.seasonal_naive_year import LAG, LOOKBACK_DAYS, SeasonalNaiveYear, load_seasonal_naive_year
+from pipeline.models.seasonal_naive_year import LAG, LOOKBACK_DAYS, FittedSeasonalNaiveYear, SeasonalNaiveYear
 from pipeline.settings import QUANTILES
 from tests.models.demand_panels import panel_of
 
@@ -107,7 +107,7 @@ def test_it_comes_back_from_its_folder_by_the_registry(tmp_path):
     assert after.describe() == before.describe()
     assert after.forecast(panel, 28).quantiles.tobytes() == before.forecast(panel, 28).quantiles.tobytes()
     with pytest.raises(ModelError, match="cannot be read"):
-        load_seasonal_naive_year(tmp_path / "elsewhere")
+        FittedSeasonalNaiveYear.load(tmp_path / "elsewhere")
 
 
 def test_less_than_two_weeks_is_refused():

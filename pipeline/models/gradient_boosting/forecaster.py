@@ -26,13 +26,13 @@ from pipeline.models.base import (
     TrainingReport,
     silent,
 )
+from pipeline.models.description import read_description, save_description
 from pipeline.models.gradient_boosting.boosters import Boosters, grid_of
 from pipeline.models.gradient_boosting.features import Features
 from pipeline.models.gradient_boosting.windows import Demand, Windows
 from pipeline.models.history import LOOKBACK_DAYS, require_history, validation_days
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
-from pipeline.models.seasonal_naive import read_description, save_description
 from pipeline.settings import QUANTILES
 
 KIND = "lightgbm"
