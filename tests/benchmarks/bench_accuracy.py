@@ -98,13 +98,13 @@ def measure(options: Options, folder: Path) -> Iterator[Part]:
         lake, compute = Lake(folder / "online-retail", settings.compute), pick_compute(settings.compute)
         if "days" in options.part:
             report = days.run(lake, settings, compute)
-            straight = days.straight_totals(lake, settings, compute, STRAIGHT_SECONDS)
+            beside = days.beside(lake, settings, compute, STRAIGHT_SECONDS)
             figures = {
                 "scores": report.scores.to_dict("records"),
                 "failed": report.failed,
-                "straight_totals_wql": straight,
+                "beside": asdict(beside),
             }
-            yield Part("days", days.bars(report, straight), days.markdown(report), figures)
+            yield Part("days", days.bars(report, beside), days.markdown(report), figures)
         if "season" in options.part:
             report = season.run(lake, settings, compute)
             yield Part("season", season.bars(report), season.markdown(report), report.scores.to_dict("records"))
