@@ -72,7 +72,8 @@ class Chronos:
     ) -> "FittedChronos":
         """Load the pretrained model and, with `members.chronos.fine_tune`, teach it the shop.
 
-        Where no weights that it learned forecast the days held back better than the pretrained ones, it stays zero-shot.
+        Where what it learned does not forecast the days held back better than the pretrained weights, over three
+        origins in them and at two at least, it stays zero-shot.
 
         Raises:
             HistoryError: less than two weeks of history, or no series old enough to fine-tune on.

@@ -12,6 +12,7 @@ from pipeline.models.base import Compute
 from pipeline.models.finetuning import loop
 from pipeline.models.finetuning.distributed import Peers
 from pipeline.models.finetuning.loop import Loop
+from pipeline.models.pretrained.adapter import adapter_weights
 from pipeline.models.pretrained.base import find_base
 from pipeline.models.pretrained.tuning import ChronosTuning, TuningJob
 from tests.models.network_panels import changed_after, shop_panel
@@ -58,7 +59,8 @@ def test_fine_tuning_improves_the_days_held_back_and_comes_back_to_the_byte(fami
     report = fitted.report
     assert report.parameters["best_validation_wql"] < report.parameters["zero_shot_validation_wql"]
     assert report.parameters["best_step"] > 0
-    assert report.parameters["kept"] == "fine-tuned"
+    assert (report.parameters["kept"], report.parameters["fine_tuned"]) == ("fine-tuned", True)
+    assert report.parameters["origins_won"] >= 2
     assert report.curves["validation_wql"][0] == report.parameters["zero_shot_validation_wql"]
     assert len(report.curves["validation_wql"]) == len(report.curves["training_loss"]) == len(report.steps)
     forecast = fitted.forecast(panel, 21)
@@ -123,6 +125,42 @@ def test_what_is_no_better_on_the_days_held_back_stays_zero_shot_and_says_so(fam
     assert before[0] == before[1]
     worse.save(tmp_path / "saved")
     assert bytes_of(registry.load(tmp_path / "saved", ONE_THREAD), panel) == bytes_of(zero_shot, panel)
+
+
+@pytest.mark.parametrize(
+    ("gains", "kept"),
+    [
+        ([3.0, 3.0, -5.0], "fine-tuned"),
+        ([3.0, 3.0, -9.0], "zero-shot"),
+        ([9.0, -1.0, -1.0], "zero-shot"),
+        ([3.0, 3.0], "zero-shot"),
+    ],
+    ids=["won", "lost in sum", "won at one", "two origins"],
+)
+def test_what_does_not_win_over_three_origins_stays_zero_shot(gains, kept, checkpoints, tmp_path, monkeypatch):
+    panel = some(12)
+    monkeypatch.setattr(ChronosTuning, "_gains", lambda _: gains)
+    fitted = tune(checkpoints["chronos-bolt"], panel, tmp_path)
+    parameters = fitted.report.parameters
+    assert parameters["best_step"] > 0
+    assert (parameters["kept"], parameters["fine_tuned"]) == (kept, kept == "fine-tuned")
+    zero_shot = fit(checkpoints["chronos-bolt"], panel)
+    assert (bytes_of(fitted, panel) == bytes_of(zero_shot, panel)) == (kept == "zero-shot")
+
+
+def test_the_origins_share_the_days_held_back_and_the_adapters_come_back(checkpoints, tmp_path, monkeypatch):
+    panel = some(12)
+    tuning = tuning_of(checkpoints["chronos-bolt"], panel, tmp_path, known_days=119)
+    tuning.run()
+    learned, loss = adapter_weights(tuning.model.network), tuning._score()
+    real, asked = ChronosTuning._loss_of, []
+    monkeypatch.setattr(ChronosTuning, "_loss_of", lambda self, *days: asked.append(days) or real(self, *days))
+    gains = tuning._gains()
+    assert asked == [(119, 126), (126, 133), (133, 140)] * 2
+    assert len(set(gains)) == 3
+    after = adapter_weights(tuning.model.network)
+    assert all(torch.equal(after[name], weight) for name, weight in learned.items())
+    assert tuning._score() == loss
 
 
 def test_a_budget_too_small_for_a_step_names_its_setting(checkpoints, tmp_path):

@@ -1,6 +1,7 @@
 """The LoRA adapters of a pretrained time-series model: what makes them, and their weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import ModelError
@@ -70,3 +71,14 @@ def set_adapter_weights(network: Any, weights: Mapping[str, Any]) -> None:
     if expected != {name: tuple(value.shape) for name, value in weights.items()}:
         raise ModelError("the stored adapter does not fit the layers of the pretrained model; train again")
     set_peft_model_state_dict(network, dict(weights), adapter_name=_ADAPTER)
+
+
+@contextmanager
+def adapters_untouched(network: Any) -> Iterator[None]:
+    """The network as it was pretrained; what its adapters have learned comes back at the end."""
+    learned = adapter_weights(network)
+    set_adapter_weights(network, {name: weight * 0 for name, weight in learned.items()})
+    try:
+        yield
+    finally:
+        set_adapter_weights(network, learned)

@@ -2,13 +2,15 @@
 
 Not `Chronos2Pipeline.fit`: that one draws from NumPy's global state, counts steps but not seconds, writes the optimiser's
 pickles, and Chronos-Bolt has none. The last days are held back to choose the best weights, the untouched ones among them,
-and are not learned afterwards.
+and are not learned afterwards. What was learned is kept only where it beats the untouched weights over three origins in
+these days, at two of them at least.
 
 What belongs here: examples, loss and score. What does not: steps and what may go wrong in them (`finetuning/loop.py`).
 """
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from pipeline.models.finetuning.loop import Loop
 from pipeline.models.finetuning.plan import Course, Task, Tunable
 from pipeline.models.networks.checkpoint import fingerprint
 from pipeline.models.panel import Panel
-from pipeline.models.pretrained.adapter import adapter_config, add_adapter
+from pipeline.models.pretrained.adapter import adapter_config, adapters_untouched, add_adapter
 from pipeline.models.pretrained.base import BaseModel, Pretrained, load_base
 from pipeline.models.pretrained.prediction import predict
 from pipeline.models.pretrained.quantile_function import QuantileFunction
@@ -33,6 +35,9 @@ from pipeline.models.quantiles import WQL_LEVELS, pinball
 
 Index = NDArray[np.int64]
 
+ORIGINS = 3
+"""Origins in the days held back over which what was learned has to win."""
+_LEAST_WON = 2
 _MIN_PAST = 28
 _MIN_AHEAD = 7
 _VALIDATED_SERIES = 64
@@ -148,16 +153,19 @@ class ChronosTuning:
         self.loop = Loop(TunedModel(self.model.network), task, settings, course)
 
     def run(self) -> TrainingReport:
-        """Fine-tune to the end; the network then holds the weights that validated best.
+        """Fine-tune to the end; the network then holds the weights that validated best, whether they are kept or not.
 
         Raises:
             ModelError: it diverged, or seconds or memory do not suffice.
         """
         state = self.loop.run()
         scores = state.curves["validation_loss"]
+        gains = self._gains() if state.best_step else []
+        won = sum(gain > 0 for gain in gains)
+        keep = len(gains) == ORIGINS and sum(gains) > 0 and won >= _LEAST_WON
         parameters = {
             "base": self.job.base.model_id,
-            "fine_tuned": state.best_step > 0,
+            "fine_tuned": keep,
             **self.adapter,
             "weights": sum(weight.numel() for weight in self.loop.weights.values()),
             "examples": len(self.series),
@@ -165,7 +173,8 @@ class ChronosTuning:
             "halved": self.loop.halved,
             "steps": state.step,
             "best_step": state.best_step,
-            "kept": "fine-tuned" if state.best_step else "zero-shot",
+            "origins_won": won,
+            "kept": "fine-tuned" if keep else "zero-shot",
             "zero_shot_validation_wql": scores[0],
             "best_validation_wql": state.score,
             "recoveries": state.recoveries,
@@ -216,16 +225,30 @@ class ChronosTuning:
 
     def _score(self) -> float:
         """WQL of the days held back, for some of the series that had sold before them; computed as forecasts are."""
-        known, held = self.job.known_days, self.windows.history - self.job.known_days
+        loss, units = self._loss_of(self.job.known_days, self.windows.history)
+        return loss / max(units, 1.0)
+
+    def _gains(self) -> list[float]:
+        """By how much the adapters lower the loss at each origin in the days held back, looking ahead to the next one."""
+        ends = np.linspace(self.job.known_days, self.windows.history, ORIGINS + 1).astype(int).tolist()
+        stretches = [(first, end) for first, end in pairwise(ends) if first < end]
+        tuned = [self._loss_of(*stretch)[0] for stretch in stretches]
+        with adapters_untouched(self.model.network):
+            untouched = [self._loss_of(*stretch)[0] for stretch in stretches]
+        return [theirs - mine for mine, theirs in zip(tuned, untouched, strict=True)]
+
+    def _loss_of(self, known: int, end: int) -> tuple[float, float]:
+        """Quantile loss and units of the days from `known` to before `end`, forecast from the night before them."""
+        held = end - known
         nights = np.full(len(self.validated), known - 1)
         with torch.autocast(self.device.split(":", maxsplit=1)[0], enabled=False):
             values = predict(self.model, self.windows, self.validated, nights, held, at_once=self.loop.at_once)
         quantiles = QuantileFunction.of(self.model.levels, values).at(WQL_LEVELS)
-        units = self.windows.targets(self.validated, nights, held, self.windows.history)
+        units = self.windows.targets(self.validated, nights, held, end)
         counts = ~np.isnan(units)
         actual = units[counts].astype(np.float64)
         loss = 2.0 * pinball(actual, quantiles[counts], np.array(WQL_LEVELS)).mean(axis=1).sum()
-        return float(loss / max(actual.sum(), 1.0))
+        return float(loss), float(actual.sum())
 
 
 def train(peers: Peers, job: TuningJob) -> None:
