@@ -35,7 +35,7 @@ PUBLISHED = (*STATES, *FROM_LAKE)
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.sql")}
 _ROWS = dict.fromkeys(FORECASTS, _SQL["forecast_rows"]) | {"vintages": _SQL["vintage_rows"]}
-_VIEWS = ("views", "as_known", "seasons")
+_VIEWS = ("views", "rising", "as_known", "seasons")
 _DAYS = ("demand_daily", "prices_daily", "shop_days")
 _LIMITED_BY = {"forecast_totals": "total_rows", "forecasts": "forecast_rows"}
 

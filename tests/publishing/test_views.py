@@ -131,6 +131,16 @@ def test_rising_items_finds_what_the_season_lifts(home):
     assert candle["units_high"] - candle["units_expected"] == pytest.approx(1.2816 * (24 * 12) ** 0.5, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("x", "share"),
+    [(-1, 0.0), (3.99, 0.05), (4, 0.05), (5.5, 0.15), (7, 0.5), (7.5, 0.55), (11.5, 0.925), (12, 0.955), (40, 1.0)],
+)
+def test_the_share_below_is_read_off_the_quantiles_and_of_equal_ones_the_last_counts(home, x, share):
+    quantiles = "[4, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12]"
+    (row,) = ask(home, f"SELECT share_at_most({x}, {quantiles}, 7.5, 2.5) AS share")
+    assert row["share"] == pytest.approx(share, abs=0.005)
+
+
 def test_rising_items_is_cut_to_the_horizon_and_knows_no_year_before_the_first_order(home):
     (row,) = ask(home, "FROM rising_items('2000-01-01', '2099-01-01') WHERE item_id = '11'")
     assert row["units_expected"] == pytest.approx(6.0 * HORIZON)
