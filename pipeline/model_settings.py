@@ -38,10 +38,10 @@ class TrainingSettings(Closed):
     hidden: int = Field(default=64, ge=4, description="Width of encoder and decoder.")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout of networks.")
     pretrain_steps: int = Field(
-        default=200,
+        default=0,
         ge=0,
-        description="Self-supervised steps of a new network's encoder (the next day, the mean of the next days, masked spans); "
-        "0: none.",
+        description="Self-supervised steps of a new network's encoder (the next day, the mean of the next days, masked spans), "
+        "say 200; 0: none.",
     )
     pretrain_every_days: int = Field(
         default=182, ge=0, description="New networks start from the stored encoder until its pretraining is this old."

@@ -58,7 +58,7 @@ STUDIES = (
         ORIGINS,
         {
             "as it is": {},
-            "without pretraining": {"training": {"pretrain_steps": 0}},
+            "200 steps of pretraining": {"training": {"pretrain_steps": 200}},
             "jitter .2": {"training": {"augmentation": {"jitter": 0.2}}},
             "scaling .2": {"training": {"augmentation": {"scaling": 0.2}}},
             "warping .3": {"training": {"augmentation": {"warping": 0.3}}},
