@@ -6,7 +6,8 @@ asked for, namely the calendar (features of each day until the end of the traine
 features of each item (text vector, category).
 
 Input, one row per item, location and day: `item_id`, `day`, `units`; optional `location`, `price`, and
-`promotion_<kind>` for each kind known in training. Days without a row had no demand, so send whole histories. The
+`promotion_<kind>` for each kind known in training (`promotion_price-cut` where prices were planned: by how much the planned price
+is below the usual one). Days without a row had no demand, so send whole histories. The
 night is the last day with `units`; rows after it, with `units` empty, carry the known future (prices, promotions).
 An item unknown in training is forecast from its history alone: a zero text vector and the category ''.
 
