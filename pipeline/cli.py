@@ -76,7 +76,8 @@ def init(
     report = init_home(
         home_folder(home), example.value if example else None, orders=orders, shop=SMALL_SHOP if small else None
     )
-    print(f"Home made in {report.home}: settings in almanac.yaml, {len(report.files)} files in its drop folder.")
+    files = f"{len(report.files)} files in its drop folder" if report.files or not orders else f"orders in {orders}"
+    print(f"Home made in {report.home}: settings in almanac.yaml, {files}.")
     night = f" --as-of {report.as_of}" if report.as_of else ""
     print(f"Next: {program()} run --home {report.home}{night}")
 

@@ -199,7 +199,7 @@ class TextRegressionSettings(MemberSettings):
 
 
 class ChronosSettings(MemberSettings):
-    """A pretrained time-series model (`pip install almanac[chronos]`)."""
+    """A pretrained time-series model (extra `chronos` of this package)."""
 
     model: str = Field(
         default="amazon/chronos-bolt-small", description="Folder, or Hugging Face id, of Chronos-2 or Chronos-Bolt."

@@ -35,6 +35,8 @@ SUMMARY_METRICS = (
 )  # fmt: skip
 
 COSTS = ("seconds", "peak_mb")
+DEGRADED = "degraded_origins"
+"""Metric: at how many origins an ensemble answered without some of its members; not there where it always had all."""
 """What making the forecasts took: seconds of fitting and forecasting, all origins; memory at its highest."""
 
 _ROOM = Path(__file__).parent
@@ -213,10 +215,13 @@ def _scores(
 
 
 def _costs(model: str, done: Sequence[OriginForecasts]) -> dict[str, float]:
+    """What a model cost, and at how many origins it lacked members, where there are such."""
     made = [one.made[model] for one in done]
+    lacking = sum(bool(one.failed) for one in made)
     return {
         "seconds": sum(one.fit_seconds + one.forecast_seconds for one in made),
         "peak_mb": max(one.peak_mb for one in made),
+        **({DEGRADED: float(lacking)} if lacking else {}),
     }
 
 

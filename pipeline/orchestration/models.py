@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.backtesting.backtest import DEGRADED
 from pipeline.errors import ModelError
 from pipeline.lake import Lake
 from pipeline.migrations import bring_up_to_date, is_up_to_date
@@ -181,6 +182,8 @@ def _versions(con: duckdb.DuckDBPyConnection, store: Tracking, home: Path) -> li
         raise ModelError(f"{home}: no model version was trained yet; run `almanac run --home {home}`")
     for one in found:
         wql = store.score(one["run_id"], "wql")
+        if store.score(one["run_id"], DEGRADED):
+            one["reason"] = "; ".join(filter(None, ("backtest lacked members", one["reason"])))
         one["wql"] = one["compared_wql"] if wql is None and one["rule"] == CHALLENGE else wql
     return found
 

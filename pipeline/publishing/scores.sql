@@ -1,7 +1,8 @@
 -- Pooled scores of the backtest of a night, the best first.
 -- grain: model; parameters: as_of; reads backtest_scores
 SELECT
-    model,
+    -- an ensemble that lacked members at some origin is not the one that forecasts
+    CASE WHEN max(score) FILTER (metric = 'degraded_origins') > 0 THEN model || ' (degraded)' ELSE model END AS model,
     max(score) FILTER (metric = 'wql') AS wql,
     max(score) FILTER (metric = 'wql_low') AS wql_low,
     max(score) FILTER (metric = 'wql_high') AS wql_high,
@@ -17,5 +18,5 @@ WHERE
     origin = 'all'
     AND slice = 'all'
     AND as_of = $as_of::DATE
-GROUP BY model
+GROUP BY backtest_scores.model
 ORDER BY wql NULLS LAST, model;

@@ -87,7 +87,9 @@ def _draw(said: SeasonSaid, name: str, season: SeasonSettings) -> Any:
 
     figure = Figure(figsize=(10, 7.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, height_ratios=[3, 2])
+    # a stretch shorter than the peak has no peak that its nights looked ahead to
+    has_peak = (season.last - season.first).days >= PEAK_DAYS and bool(said.peak)
+    above, *rest = figure.subplots(1 + has_peak, 1, height_ratios=[3, 2][: 1 + has_peak], squeeze=False)[:, 0]
     nights = sorted(said.weeks)
     shown = nights[:: max(1, -(-len(nights) // _SHOWN))]
     for place, night in enumerate(shown):
@@ -100,6 +102,24 @@ def _draw(said: SeasonSaid, name: str, season: SeasonSettings) -> Any:
         above.plot(days, units, color=_INK, linewidth=2.2, label="came")
     above.set_title(f"{name}: units of the whole shop by week (from Monday), mean and 80 % interval", loc="left")
 
+    for below in rest:
+        _draw_peak(below, said, season)
+    for axes, corner in zip((above, *rest), ("upper left", "lower right"), strict=False):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8, loc=corner)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.02)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(_SOFT)
+        axes.grid(axis="y", color="#e3e7ec", linewidth=0.8)
+        axes.tick_params(colors=_INK, labelsize=8, length=0)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    return figure
+
+
+def _draw_peak(below: Any, said: SeasonSaid, season: SeasonSettings) -> None:
+    """What each night expected of the season's last days."""
     for whole, marker in ((True, "o"), (False, "^")):
         points = [point for point in said.peak if point[4] is whole]
         if points:
@@ -112,15 +132,3 @@ def _draw(said: SeasonSaid, name: str, season: SeasonSettings) -> Any:
     first = season.last - timedelta(days=PEAK_DAYS - 1)
     below.set_title(f"the {PEAK_DAYS} days from {first} to {season.last}, as each night saw them", loc="left")
     below.set_xlabel("night")
-    for axes, corner in ((above, "upper left"), (below, "lower right")):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8, loc=corner)
-        axes.set_ylim(bottom=0)
-        axes.margins(x=0.02)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(_SOFT)
-        axes.grid(axis="y", color="#e3e7ec", linewidth=0.8)
-        axes.tick_params(colors=_INK, labelsize=8, length=0)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    return figure

@@ -87,7 +87,7 @@ def _page(con: duckdb.DuckDBPyConnection, home: Path, settings: Settings) -> tup
     first_day, last_day, *_, night, version, _, _ = headline[0]
     columns = "item_id, location, item_text, units_before, units_expected, units_low, units_high, probability_of_rise"
     rising = con.execute(
-        f"SELECT {columns} FROM rising_items($1, $2) WHERE rise > 0 ORDER BY rise * probability_of_rise DESC, item_id, "
+        f"SELECT {columns} FROM rising_items($1, $2) WHERE rise > 0 AND probability_of_rise >= 0.5 ORDER BY rise * probability_of_rise DESC, item_id, "
         f"location LIMIT {_CARDS + _ROWS}",
         [first_day, last_day],
     ).fetchall()

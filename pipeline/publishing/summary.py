@@ -14,6 +14,7 @@ from pipeline.lake import Lake
 from pipeline.models.registry import MODEL
 from pipeline.publishing.publish import published_file
 from pipeline.publishing.query import Answer, connect
+from pipeline.publishing.season_plot import PEAK_DAYS
 from pipeline.publishing.text_table import text_table
 from pipeline.settings import load_settings
 
@@ -83,7 +84,12 @@ def print_backfill(
     print(f"{len(made)} nights made in {seconds:,.0f} s{stood}{left}.")
     nights = [*made, *kept, *refused]
     first, last = min(nights), max(nights)
-    expected = f"SELECT * FROM season_vintages(DATE '{last}' - 27, DATE '{last}')"
+    days = (
+        f"DATE '{last}' - 27, DATE '{last}'"
+        if (last - first).days >= PEAK_DAYS
+        else f"DATE '{last}' + 1, DATE '{last}' + 28"
+    )
+    expected = f"SELECT * FROM season_vintages({days})"
     print(f'What each said   {program()} sql --home {home} "{expected}"')
     print(f"In a plot        {plot}")
     print(f"Still the same?  {program()} verify --home {home} --as-of {first}")
@@ -91,8 +97,14 @@ def print_backfill(
 
 def _tell_who_won(scores: Answer) -> None:
     """Say it plainly when a baseline did better than the kind of model that forecasts."""
-    best = scores.rows[0][scores.columns.index("model")]
-    if best != MODEL:
+    named = [str(row[scores.columns.index("model")]) for row in scores.rows]
+    best = named[0]
+    if f"{MODEL} (degraded)" in named:
+        print(
+            f"DEGRADED: at some origins the {MODEL} was scored without some of its members, which had too little time or failed: the "
+            "log above names them. Run again when the machine is free, or raise backtest.max_seconds in almanac.yaml.\n"
+        )
+    elif best != MODEL:
         print(
             f"The {MODEL} did not beat {best} in this backtest: give it more training "
             "(training.max_seconds, backtest.max_seconds in almanac.yaml), or do not rely on it yet.\n"

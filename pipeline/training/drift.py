@@ -103,7 +103,7 @@ def write_drift(lake: Lake, as_of: date, model_version: str, measures: list[Meas
 
 def psi(before: Counts, after: Counts) -> float:
     """Population stability index Σ (p − q)·ln(p / q) of two (B,) counts; an empty bin counts as one in ten thousand."""
-    old, new = (np.maximum(counts / counts.sum(), _LEAST_SHARE) for counts in (before, after))
+    old, new = (np.maximum(counts / max(counts.sum(), 1.0), _LEAST_SHARE) for counts in (before, after))
     return float(((new - old) * np.log(new / old)).sum())
 
 

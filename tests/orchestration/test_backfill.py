@@ -17,7 +17,7 @@ from pipeline.orchestration.backfill import nights_between
 from pipeline.orchestration.definitions import build_defs
 from pipeline.orchestration.runs import dagster_home
 from pipeline.publishing.query import connect
-from pipeline.publishing.season_plot import season_said
+from pipeline.publishing.season_plot import _draw, season_said
 from pipeline.settings import SeasonSettings, load_settings
 from resources.lake import home_lock
 from tests.conftest import MakeHome
@@ -111,6 +111,14 @@ def test_the_season_is_drawn_from_what_its_nights_said(season_home: Path) -> Non
     ]
     assert said.peak_came == came
     assert all(low <= mean <= high for _, mean, low, high, _ in said.peak)
+
+
+def test_a_stretch_shorter_than_a_peak_is_drawn_without_one(season_home: Path) -> None:
+    con = connect(season_home)
+    one, all_of_them = SeasonSettings(first=FIRST, last=FIRST), SeasonSettings(first=FIRST, last=LAST)
+    axes = [len(_draw(season_said(con, season), "autumn", season).axes) for season in (one, all_of_them)]
+    con.close()
+    assert axes == [1, 2]
 
 
 def test_a_partition_of_the_job_in_the_ui_keeps_what_stands(copy: Path) -> None:

@@ -231,7 +231,13 @@ def test_a_night_goes_on_without_a_member_that_cannot_work_and_says_so(
         backtest={"origins": 1, "max_items": 10, "baselines": []},
     )
     assert main(["run", "--home", str(home), "--as-of", night.isoformat()]) == 0
-    assert "DEGRADED: forecast without some members of the model. chronos: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "DEGRADED: forecast without some members of the model. chronos: " in said
+    assert "DEGRADED: at some origins the ensemble was scored without some of its members" in said
+    assert "ensemble (degraded)" in said
+    assert "ensemble (degraded)" in (home / "report" / "index.html").read_text(encoding="utf-8")
+    assert main(["models", "--home", str(home)]) == 0
+    assert "backtest lacked members" in capsys.readouterr().out
     ((degraded, count),) = rows(home, "SELECT degraded, forecast_rows FROM vintages")
     assert str(degraded).startswith("chronos: ModelError: ")
     assert "no-such-folder" in str(degraded)

@@ -81,7 +81,7 @@ def require_chronos() -> None:
     if importlib.util.find_spec("chronos") is None:
         raise ModelError(
             "the forecaster chronos needs the package chronos-forecasting, which is not installed; "
-            "pip install almanac[chronos], or set members.chronos.on: false in almanac.yaml"
+            "pip install chronos-forecasting (the extra chronos of Almanac's checkout), or set members.chronos.on: false in almanac.yaml"
         )
 
 
