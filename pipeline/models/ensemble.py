@@ -32,6 +32,7 @@ from pipeline.models.base import (
 from pipeline.models.calibration import item_shares
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
+from pipeline.models.rare_sales import order_sizes, with_rare_sales
 from pipeline.models.weights import CLASSES, VolumeClasses, class_weights
 from pipeline.settings import QUANTILES
 
@@ -147,7 +148,7 @@ class FittedEnsemble:
         failed = dict(self.failed)
         answers = _asked(self.members, panel, horizon, failed, progress)
         classes = self.classes.index(panel)
-        answer = _averaged(answers, self._weights_of(answers)[classes])
+        answer = _averaged(panel, answers, self._weights_of(answers)[classes])
         return replace(
             answer,
             grid=answer.grid if grid else None,
@@ -273,7 +274,7 @@ def _combine(
     average = weights.mean(axis=0)
     market = sum(share * fitted[name].dependence.market for share, name in zip(average, answers, strict=True))
     dependence = Dependence(item=Dependence().item, market=float(market))
-    together = _averaged(answers, weights[of_series])
+    together = _averaged(cut, answers, weights[of_series])
     shares = np.full(len(CLASSES), dependence.item)
     if actual.sum() > 0:
         shares = item_shares(cut, together, actual, of_series, dependence, count=len(CLASSES))
@@ -287,8 +288,8 @@ def _combine(
     )
 
 
-def _averaged(answers: Mapping[str, Forecast], share: Array) -> Forecast:
-    """Average of the answers with (S, answers) shares."""
+def _averaged(panel: Panel, answers: Mapping[str, Forecast], share: Array) -> Forecast:
+    """Average of the answers with (S, answers) shares; what no member learned of rare sales is added."""
     series, horizon = next(iter(answers.values())).mean.shape
     mean = np.zeros((series, horizon))
     finer = np.zeros((series, horizon, len(GRID_LEVELS)))
@@ -298,7 +299,7 @@ def _averaged(answers: Mapping[str, Forecast], share: Array) -> Forecast:
     return Forecast(
         mean,
         whole_units(finer[..., _IN_GRID]),
-        finer,
+        with_rare_sales(finer, mean, order_sizes(panel)),
         np.array(GRID_LEVELS),
         fallbacks=max(answer.fallbacks for answer in answers.values()),
         stretches=next((each.stretches for each in answers.values() if each.stretches), None),
