@@ -27,7 +27,7 @@ def store(tracking: Tracking, settings: Settings) -> Tracking:
 
 def found(store: Tracking, settings: Settings, night: date = NIGHT, **training: object) -> float | None:
     content = settings.model_dump()
-    content["training"] |= training
+    content["training"] |= {"pretrain_steps": 5} | training
     encoder = _encoders(store, Settings.model_validate(content), night).get(KIND)
     return None if encoder is None else float(encoder.weights["w"][0])
 
