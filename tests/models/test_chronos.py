@@ -272,7 +272,7 @@ def test_an_id_that_is_not_in_the_cache_is_not_fetched(tmp_path, monkeypatch):
 
 def test_without_the_extra_the_way_to_it_is_said(checkpoints, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install almanac\[chronos\]"):
+    with pytest.raises(ModelError, match=r"pip install chronos-forecasting"):
         fit(checkpoints["chronos-bolt"], some())
 
 
