@@ -35,9 +35,9 @@ SUMMARY_METRICS = (
 )  # fmt: skip
 
 COSTS = ("seconds", "peak_mb")
+"""What making the forecasts took: seconds of fitting and forecasting, all origins; memory at its highest."""
 DEGRADED = "degraded_origins"
 """Metric: at how many origins an ensemble answered without some of its members; not there where it always had all."""
-"""What making the forecasts took: seconds of fitting and forecasting, all origins; memory at its highest."""
 
 _ROOM = Path(__file__).parent
 _FORECASTS_SQL, _SUMS_SQL, _HOLIDAYS_SQL, _ACTUALS_SQL = (

@@ -7,7 +7,6 @@ chance mean ÷ size, and then a geometric number of units around the size of the
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.models.base import Array
 from pipeline.models.panel import Panel
@@ -16,18 +15,19 @@ from pipeline.settings import QUANTILES
 
 _LAST = float(QUANTILES[-1])
 _FIRST_ABOVE = GRID_LEVELS.index(_LAST)
-_PRIOR_SALES = 2.0
-"""Sales of the shop's usual size that every item is believed to have had."""
+_SIZE_DAYS = 365
+"""Days whose sales tell the size of an order."""
 _MOST_BETWEEN = 1.49
 """Bound of a level within whose reach the sales begin: it still rounds to one unit."""
 
 
 def order_sizes(panel: Panel) -> Array:
-    """(S,) units of a day with sales, those of slow items drawn to the shop's."""
-    units = panel.units_winsorised.sum(axis=1, dtype=np.float64)
-    days = (panel.units_winsorised > 0).sum(axis=1)
-    usual = _median_size(units, days)
-    return np.asarray(np.maximum((units + _PRIOR_SALES * usual) / (days + _PRIOR_SALES), 1.0))
+    """(S,) units of a day with sales in the last year, beside one sale of one unit that every item is believed to have had.
+
+    Of each series alone: a shop's usual size would make an answer depend on the slice of series that is asked for.
+    """
+    recent = panel.units_winsorised[:, -_SIZE_DAYS:]
+    return np.asarray((recent.sum(axis=1, dtype=np.float64) + 1) / ((recent > 0).sum(axis=1) + 1)).clip(min=1.0)
 
 
 def with_rare_sales(grid: Array, mean: Array, size: Array) -> Array:
@@ -69,8 +69,3 @@ def _geometric(among: Array, size: Array) -> Array:
     with np.errstate(divide="ignore"):
         units = np.ceil(np.log1p(-among) / np.log(none))
     return np.asarray(np.where(none > 0, np.maximum(units, 1.0), 1.0))
-
-
-def _median_size(units: Array, days: NDArray[np.int64]) -> float:
-    sold = days > 0
-    return float(np.median(units[sold] / days[sold])) if sold.any() else 1.0

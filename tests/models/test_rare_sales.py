@@ -59,11 +59,9 @@ def test_other_days_and_all_levels_up_to_the_last_learned_stay() -> None:
     assert not closed.any()
 
 
-def test_sizes_of_slow_items_are_drawn_to_the_shop_s() -> None:
-    units = np.zeros((4, 60))
-    units[0, ::2], units[1, ::3], units[2, 5] = 4, 4, 40
-    sizes = order_sizes(panel_of(units))
-    assert sizes[0] == pytest.approx(4)
-    assert sizes[2] == pytest.approx((40 + 2 * 4) / 3)
-    assert sizes[3] == pytest.approx(4)
-    assert (order_sizes(panel_of(np.zeros((2, 60)))) == 1).all()
+def test_sizes_are_of_each_series_alone_and_of_the_last_year() -> None:
+    units = np.zeros((3, 400))
+    units[0, 40::2], units[1, 5] = 4, 400
+    panel = panel_of(units)
+    assert order_sizes(panel).tolist() == [pytest.approx((180 * 4 + 1) / 181), 1.0, 1.0]
+    np.testing.assert_array_equal(order_sizes(panel.rows(slice(0, 1))), order_sizes(panel)[:1])
