@@ -1,6 +1,8 @@
 """How much history forecasters that learn need, how much they hold back, and how much they look back on."""
 
-from pipeline.errors import HistoryError
+from datetime import date
+
+from pipeline.errors import HistoryError, ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.panel import Panel
 
@@ -24,6 +26,23 @@ def require_history(panel: Panel, settings: TrainingSettings, name: str) -> None
         )
     if not (panel.units > 0).any():
         raise HistoryError(f"nothing was sold up to {panel.as_of} in the {panel.series} series to train {name} on")
+
+
+def unseen_days(name: str, trained_as_of: str, panel: Panel) -> int:
+    """Days of a panel that a forecaster to go on from has not seen.
+
+    Args:
+        name: the forecaster.
+        trained_as_of: night that it was trained on, in ISO form.
+        panel: what it is to learn.
+
+    Raises:
+        ModelError: it has seen them all.
+    """
+    seen = date.fromisoformat(trained_as_of)
+    if panel.as_of <= seen:
+        raise ModelError(f"the {name} to go on from was trained as of {seen} and has seen all days up to {panel.as_of}")
+    return min((panel.as_of - seen).days, panel.history)
 
 
 def validation_days(history: int, wanted: int, horizon: int) -> int:

@@ -6,7 +6,6 @@ eight weeks in words, knows nothing of other series, and costs a pass of the lan
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from pipeline.errors import ModelError
 from pipeline.model_settings import FineTuningSettings, TextRegressionSettings, TrainingSettings
 from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
-from pipeline.models.history import LOOKBACK_DAYS, require_history
+from pipeline.models.history import LOOKBACK_DAYS, require_history, unseen_days
 from pipeline.models.language_model import ModelFolder, find_language_model
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
@@ -296,7 +295,5 @@ def load_text_regression(folder: Path, compute: Compute | None = None) -> Fitted
 def _start(start: Fitted, panel: Panel, found: ModelFolder) -> FittedTextRegression:
     if not isinstance(start, FittedTextRegression) or start.base["id"] != found.model_id:
         raise ModelError(f"a {KIND} of {found.model_id} cannot go on from this {start.name!r}; train a new one")
-    seen = date.fromisoformat(start.trained_on["as_of"])
-    if (panel.as_of - seen).days < 1:
-        raise ModelError(f"the {KIND} to go on from was trained as of {seen} and has seen all days up to {panel.as_of}")
+    unseen_days(KIND, start.trained_on["as_of"], panel)
     return start

@@ -30,7 +30,7 @@ from pipeline.models.description import read_description, save_description
 from pipeline.models.gradient_boosting.boosters import Boosters, grid_of
 from pipeline.models.gradient_boosting.features import Features
 from pipeline.models.gradient_boosting.windows import Demand, Windows
-from pipeline.models.history import LOOKBACK_DAYS, require_history, validation_days
+from pipeline.models.history import LOOKBACK_DAYS, require_history, unseen_days, validation_days
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.settings import QUANTILES
@@ -39,7 +39,7 @@ KIND = "lightgbm"
 FORMAT = 2
 STRETCH = 28
 """Days of a sum: about a month, and the same weekdays in each."""
-_SUMS = "sums"
+_SUMS, _LEFT_OUT = "sums", "left out, "
 _SERIES_AT_ONCE = 256
 _OF_DAYS = 0.6
 """Share of the seconds for the boosters of days; those of sums have what is left."""
@@ -67,18 +67,23 @@ class LightgbmQuantiles:
         folder: Path,  # noqa: ARG002 - trained in minutes, nothing to resume from
         compute: Compute,
         progress: Progress = silent,
-        start: Fitted | None = None,  # noqa: ARG002 - trees are grown anew
+        start: Fitted | None = None,
     ) -> "FittedLightgbm":
         """Train on all history of the panel; see `pipeline.models.base.Forecaster`.
 
+        With `start` its trees are grown anew on all days, as many as before; `start` itself validates.
+
         Raises:
             HistoryError: less history than `training.min_history_days`, or nothing sold.
-            ModelError: the seconds do not allow a model of days; sums are left out where they do not allow those.
+            ModelError: the seconds do not allow a model of days (sums are left out where they do not allow those); or `start` is
+                another forecaster, or has seen all days of the panel.
         """
         from pipeline.models.gradient_boosting.plan import LEAST_ROUNDS, TooLittleTimeError
         from pipeline.models.gradient_boosting.training import Task, train
 
         require_history(panel, self.settings, self.name)
+        if start is not None:
+            return self._update(panel, start, compute, progress)
         held = validation_days(panel.history, self.settings.validation_days, panel.horizon)
         # a sum must fit into the days that validate it, and three times as many must be left to learn from
         sums_held = max(held, STRETCH) if panel.history >= 4 * STRETCH else 0
@@ -109,11 +114,41 @@ class LightgbmQuantiles:
             features,
             Dependence(),
             _report(outcome.report, sums.report if sums else None, left_out),
-            {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()},
+            _trained_on(panel),
             compute,
         )
         held_back = replace(held_back, dependence=_dependence(held_back, panel, held, self.settings.seed))
         return replace(held_back, boosters=outcome.boosters, sums=sums.boosters if sums else None, validated=held_back)
+
+    def _update(self, panel: Panel, start: Fitted, compute: Compute, progress: Progress) -> "FittedLightgbm":
+        """The boosters of `start` grown anew; features and dependence stay, as a short stretch of new days says little."""
+        from pipeline.models.gradient_boosting.plan import Plan
+        from pipeline.models.gradient_boosting.training import Outcome, Task, update
+
+        if not isinstance(start, FittedLightgbm):
+            raise ModelError(f"a {self.name} cannot go on from a {start.name!r}; train a new one")
+        unseen = unseen_days(self.name, start.trained_on["as_of"], panel)
+        held = min(unseen, validation_days(panel.history, self.settings.validation_days, panel.horizon))
+        days = Task(panel, start.features, 1, held, max_seconds=self.max_seconds, settings=self.settings)
+        before = start.report.parameters
+
+        def again(task: Task, boosters: Boosters, of: str = "") -> Outcome:
+            budget = before[f"{of}budget"]
+            series = panel.series if budget == "steps" else before["learned_series"]
+            plan = Plan(before[f"{of}windows"], series, before[f"{of}max_rounds"], budget)
+            return update(task, plan, boosters, compute, progress)
+
+        outcome = again(days, start.boosters)
+        sums = again(replace(days, length=STRETCH), start.sums, f"{_SUMS}_") if start.sums else None
+        return replace(
+            start,
+            boosters=outcome.boosters,
+            sums=sums.boosters if sums else None,
+            report=_report(outcome.report, sums.report if sums else None, str(before[_SUMS]).removeprefix(_LEFT_OUT)),
+            trained_on=_trained_on(panel),
+            compute=compute,
+            validated=replace(start, validated=None),
+        )
 
 
 @dataclass(frozen=True)
@@ -237,6 +272,10 @@ def load_lightgbm(folder: Path, compute: Compute | None = None) -> FittedLightgb
         raise ModelError(f"{folder}: the stored lightgbm cannot be read ({error!r}); train again") from error
 
 
+def _trained_on(panel: Panel) -> dict[str, str]:
+    return {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
+
+
 def _spread(mean: Array, quantiles: Array) -> Array:
     """(W, Q) quantiles ÷ the mean; not a number where nothing is expected."""
     expected = (mean > _LEAST_MEAN)[:, None]
@@ -246,7 +285,7 @@ def _spread(mean: Array, quantiles: Array) -> Array:
 def _report(days: TrainingReport, sums: TrainingReport | None, left_out: str) -> TrainingReport:
     """The report of the boosters of days, with the plan and the rounds of those of sums, or why they are left out."""
     if sums is None:
-        return replace(days, parameters={**days.parameters, _SUMS: f"left out, {left_out}"})
+        return replace(days, parameters={**days.parameters, _SUMS: f"{_LEFT_OUT}{left_out}"})
     learned = ("windows", "max_rounds", "budget", *(name for name in sums.parameters if name.startswith("rounds_")))
     return replace(
         days,

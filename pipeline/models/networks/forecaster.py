@@ -8,7 +8,6 @@ and what an item is (text, category); answers with a distribution of units per d
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Array, Compute, Dependence, Fitted, Forecast, Progress, TrainingReport, silent
-from pipeline.models.history import LOOKBACK_DAYS, require_history
+from pipeline.models.history import LOOKBACK_DAYS, require_history, unseen_days
 from pipeline.models.networks.architectures import ARCHITECTURES, architecture
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
@@ -330,11 +329,7 @@ def _start(name: str, start: Fitted, panel: Panel) -> tuple["FittedNetwork", int
     """What an update starts from, and how many days of the panel it has not seen."""
     if not isinstance(start, FittedNetwork) or start.name != name:
         raise ModelError(f"a {name} cannot go on from a {start.name!r}; train a new one")
-    seen = date.fromisoformat(start.trained_on["as_of"])
-    unseen = min((panel.as_of - seen).days, panel.history)
-    if unseen < 1:
-        raise ModelError(f"the {name} to go on from was trained as of {seen} and has seen all days up to {panel.as_of}")
-    return start, unseen
+    return start, unseen_days(name, start.trained_on["as_of"], panel)
 
 
 def _levels(levels: tuple[float, ...], device: str) -> Any:
