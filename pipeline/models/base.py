@@ -130,7 +130,7 @@ class Dependence:
         item: share of variance common to all days of a series.
         market: share of variance common to all series of a day.
         level: share of variance common to all series on all days: the shop as a whole goes otherwise than was known. One
-            stretch of validation shows a single draw of it, so it is no estimate of the shop's own.
+            stretch of validation shows a single draw of it, so it is no estimate of the shop's own; see `calibration.level_share`.
     """
 
     item: float = 0.1

@@ -29,7 +29,7 @@ from pipeline.models.base import (
     TrainingReport,
     silent,
 )
-from pipeline.models.calibration import item_shares
+from pipeline.models.calibration import item_shares, level_share
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.models.rare_sales import order_sizes, with_rare_sales
@@ -273,7 +273,7 @@ def _combine(
     weights = class_weights(actual, quantiles, of_series, shrinkage=settings.shrinkage)
     average = weights.mean(axis=0)
     market = sum(share * fitted[name].dependence.market for share, name in zip(average, answers, strict=True))
-    dependence = Dependence(item=Dependence().item, market=float(market))
+    dependence = Dependence(market=float(market), level=level_share(panel))
     together = _averaged(cut, answers, weights[of_series])
     shares = np.full(len(CLASSES), dependence.item)
     if actual.sum() > 0:
