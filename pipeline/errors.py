@@ -51,3 +51,23 @@ class HomeBusyError(TransientError):
 
 class DiskFullError(TransientError):
     """The disk filled up while writing; what stood before still stands."""
+
+
+_INTERRUPTED = "Query interrupted"
+
+
+def heed_stop(error: Exception) -> None:
+    """What every `except Exception` calls first: a signal that arrives during a query is no failure of the query.
+
+    DuckDB's binding (2.0) swallows whatever the signal's handler raised, and raises a RuntimeError of its own.
+
+    Raises:
+        KeyboardInterrupt: the error is that one.
+    """
+    if is_stop(type(error).__name__, str(error)):
+        raise KeyboardInterrupt from error
+
+
+def is_stop(kind: str, message: str) -> bool:
+    """Whether an error, by its class and message, is what DuckDB makes of a signal."""
+    return kind == RuntimeError.__name__ and message.strip().endswith(_INTERRUPTED)

@@ -12,7 +12,7 @@ from pipeline.backtesting.origins import scored_rows
 from pipeline.backtesting.scoring import OriginSeries, origin_series
 from pipeline.backtesting.store import Made, Store
 from pipeline.backtesting.sums import forecast_sums
-from pipeline.errors import HistoryError
+from pipeline.errors import HistoryError, heed_stop
 from pipeline.models.base import Compute, Fitted, Forecaster, Progress
 from pipeline.models.ensemble import members_of
 from pipeline.models.panel import Panel
@@ -120,6 +120,7 @@ class OriginWork:
             except HistoryError:
                 raise
             except Exception as error:  # whatever a library trips over in one forecaster; the others are still compared
+                heed_stop(error)
                 if model == self.models[0]:
                     raise
                 failed[model] = f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HistoryError, ModelError, TransientError
+from pipeline.errors import HistoryError, ModelError, TransientError, heed_stop
 from pipeline.model_settings import EnsembleSettings
 from pipeline.models.base import (
     Array,
@@ -96,6 +96,7 @@ class Ensemble:
             except TransientError:
                 raise  # the night is tried again, and has the member then
             except Exception as error:  # whatever a library trips over must not stop the night
+                heed_stop(error)
                 failed[name] = f"{type(error).__name__}: {error}"
         if not fitted:
             if len(too_short) == len(failed) and too_short:
@@ -325,6 +326,7 @@ def _asked(
         except TransientError:
             raise
         except Exception as error:  # see `Ensemble.fit`
+            heed_stop(error)
             failed[name] = f"{type(error).__name__}: {error}"
     if not answers:
         raise ModelError("no member of the ensemble could answer:\n" + _listed(failed))

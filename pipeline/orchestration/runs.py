@@ -15,7 +15,7 @@ import dagster as dg
 from assets.common import FORCE_TAG, LEADERBOARD_TAG, MODEL_TAG
 from pipeline.as_of import known_days
 from pipeline.enrichment.language_model import find_language_model
-from pipeline.errors import AlmanacError, HistoryError, PermanentError, SettingsError, TransientError
+from pipeline.errors import AlmanacError, HistoryError, PermanentError, SettingsError, TransientError, is_stop
 from pipeline.ingestion.mapping import load_mappings
 from pipeline.lake import Lake
 from pipeline.orchestration.definitions import build_defs
@@ -168,6 +168,7 @@ class Runs:
 
         Raises:
             AlmanacError: what a person must mend, or what may succeed later.
+            KeyboardInterrupt: a signal stopped it.
         """
         asked = {
             FORCE_TAG: "true" if force else None,
@@ -210,6 +211,8 @@ def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
             error = failure.error
             while error is not None and error.cause is not None:
                 error = error.cause
+            if error is not None and is_stop(error.cls_name or "", error.message):
+                raise KeyboardInterrupt
             transient = transient or bool(error and error.cls_name in _TRANSIENT_NAMES)
             if error is None or error.cls_name != "DagsterAssetCheckFailedError":
                 messages.append(described or (error.message.strip() if error else f"{event.step_key} failed"))

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HistoryError, SettingsError
+from pipeline.errors import HistoryError, SettingsError, heed_stop
 from pipeline.models import registry
 from pipeline.models.base import Array, Compute, Forecaster, Progress, silent
 from pipeline.models.networks.architectures import ARCHITECTURES
@@ -244,6 +244,7 @@ def _try(study: "optuna.Study", trial: "optuna.Trial", question: Question, deadl
         trial.set_user_attr(SECONDS, question.clock() - began)
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     except Exception as error:
+        heed_stop(error)
         if is_today:
             raise
         trial.set_user_attr(SECONDS, question.clock() - began)

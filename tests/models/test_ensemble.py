@@ -45,10 +45,11 @@ class Broken:
 
     when: str = "fit"
     name: str = "broken"
+    words: str = "no kernel image is available"
 
     def fit(self, panel, *, folder, compute, progress=None, start=None):
         if self.when == "fit":
-            raise RuntimeError("no kernel image is available")
+            raise RuntimeError(self.words)
         naive = SeasonalNaive().fit(panel, folder=folder, compute=compute)
         return BrokenAnswer(naive.fitted_on, naive.report)
 
@@ -253,6 +254,12 @@ def test_a_member_that_cannot_answer_tonight_is_left_out_and_named(panel, tmp_pa
 def test_without_any_member_left_the_reasons_are_told(panel, tmp_path):
     with pytest.raises(ModelError, match=r"no member .*\n.*broken: RuntimeError: no kernel"):
         Ensemble({"broken": Broken()}, EnsembleSettings()).fit(panel, folder=tmp_path, compute=CPU)
+
+
+def test_a_signal_during_a_members_query_stops_the_night_and_degrades_nothing(panel, tmp_path):
+    members = {"broken": Broken(words="Query interrupted"), "seasonal_naive": SeasonalNaive()}
+    with pytest.raises(KeyboardInterrupt):
+        Ensemble(members, EnsembleSettings()).fit(panel, folder=tmp_path, compute=CPU)
 
 
 def test_too_little_history_is_told_as_such(tmp_path):
