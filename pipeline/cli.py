@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.errors import AlmanacError, SettingsError, TransientError
 from pipeline.settings import home_folder
@@ -284,7 +284,7 @@ def doctor(home: _HomeOption = None) -> None:
     from pipeline.doctor import examine
 
     findings = examine(home_folder(home))
-    table = Table("check", "state", "finding")
+    table = Table("check", "state", Column("finding", overflow="fold"))
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
     for finding in findings:
         table.add_row(finding.check, f"[{colours[finding.state]}]{finding.state}[/]", finding.text)

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -41,7 +42,7 @@ def examine(home: Path) -> list[Finding]:
     except AlmanacError as error:
         return [*findings, Finding("settings", "fail", str(error))]
     findings.append(Finding("settings", "ok", f"{home / 'almanac.yaml'}: {settings.shop.name}"))
-    for check in (_sources, _language_model, _lake, _warehouse):
+    for check in (_sources, _calendar, _language_model, _lake, _warehouse):
         findings.extend(_guarded(check, home, settings))
     return findings
 
@@ -86,6 +87,15 @@ def _sources(home: Path, settings: Settings) -> Iterator[Finding]:
             "ok" if files else "warn",
             f"{len(files)} files in {folder}" if files else f"no files in {folder}; drop order files there",
         )
+
+
+def _calendar(_: Path, settings: Settings) -> Iterator[Finding]:
+    from pipeline.enrichment.calendar import country_events
+
+    year = date.today().year
+    for country in settings.holiday_countries:
+        events = {event.event for event in country_events(country, settings.calendar, year, year)}
+        yield Finding("calendar", "ok", f"{country}: {len(events)} events")
 
 
 def _language_model(home: Path, settings: Settings) -> Iterator[Finding]:

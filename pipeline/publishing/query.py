@@ -15,6 +15,7 @@ import duckdb
 
 from pipeline.errors import PublishError, QueryError
 from pipeline.publishing.publish import published_file
+from pipeline.settings import SETTINGS_FILE
 
 Format = Literal["table", "csv", "json"]
 
@@ -55,7 +56,8 @@ def connect(home: Path) -> duckdb.DuckDBPyConnection:
     """
     file = published_file(home)
     if not file.is_file():
-        raise PublishError(f"{file}: nothing is published yet; run `almanac run --home {home}` first")
+        first = "" if (home / SETTINGS_FILE).is_file() else f"`almanac init --home {home}` to make a home there, then "
+        raise PublishError(f"{file}: nothing is published yet; run {first}`almanac run --home {home}`")
     try:
         return duckdb.connect(str(file), read_only=True, config={"enable_external_access": "false"})
     except duckdb.Error as error:

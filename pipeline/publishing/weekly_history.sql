@@ -3,7 +3,11 @@
 WITH weeks AS (
     SELECT DISTINCT date_trunc('week', day)::DATE AS week_start
     FROM shop_days
-    WHERE date_trunc('week', day)::DATE + 6 <= $as_of::DATE AND day > $as_of::DATE - 7 * $weeks::INTEGER
+    WHERE
+        date_trunc('week', day)::DATE + 6 <= $as_of::DATE
+        AND day > $as_of::DATE - 7 * $weeks::INTEGER
+        -- a shop whose first order came on a Saturday did not sell next to nothing that week
+        AND date_trunc('week', day) >= (SELECT min(day) FROM shop_days)
 ),
 wanted AS (
     SELECT unnest($items::VARCHAR[]) AS item_id, unnest($locations::VARCHAR[]) AS location

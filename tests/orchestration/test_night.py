@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.cli import EXIT_PERMANENT, EXIT_TRANSIENT, main
 from pipeline.examples.generated_shop import GeneratedShop
+from pipeline.examples.homes import init_home
 from pipeline.lake import Lake
 from pipeline.settings import QUANTILE_COLUMNS, load_settings
 from pipeline.tables import TABLES, lake_tables
@@ -159,6 +160,20 @@ def test_sql_prints_a_table_csv_and_json(night_home: Path, capfd: pytest.Capture
 def test_doctor_finds_a_home_in_order(night_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--home", str(night_home)]) == 0
     assert "fail" not in capfd.readouterr().out
+
+
+def test_doctor_finds_a_country_without_a_calendar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    init_home(tmp_path / "home", "complete-journey")
+    settings = tmp_path / "home" / "almanac.yaml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("country: US", "country: XX"), encoding="utf-8")
+    assert main(["doctor", "--home", str(tmp_path / "home")]) == EXIT_PERMANENT
+    told = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "XX has no public holidays" in told
+
+
+def test_a_question_to_no_home_says_how_to_make_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", "--home", str(tmp_path), "SELECT 1"]) == EXIT_PERMANENT
+    assert f"almanac init --home {tmp_path}" in capfd.readouterr().err
 
 
 def test_no_customer_id_enters_the_home_and_no_secret_the_store(night_home: Path, night_shop: GeneratedShop) -> None:
