@@ -141,7 +141,12 @@ def test_the_answer_keeps_the_contract(panel, fitted):
     assert not answer.failed
 
 
-def test_slices_of_rows_give_the_bytes_of_the_whole(panel, fitted):
+@pytest.mark.parametrize("sparse", [False, True], ids=["sold often", "hardly sold"])
+def test_slices_of_rows_give_the_bytes_of_the_whole(panel, fitted, sparse):
+    if sparse:  # on one day in 50 to 90, in orders of many sizes
+        every = 50 + np.arange(panel.series)[:, None]
+        units = np.where(np.arange(panel.history) % every == 7, panel.units + np.arange(panel.series)[:, None], 0)
+        panel = replace(panel, units=units.astype(np.float32), units_winsorised=units.astype(np.float32))
     whole = fitted.forecast(panel, 14, grid=True)
     parts = [fitted.forecast(panel.rows(slice(start, start + 9)), 14, grid=True) for start in range(0, panel.series, 9)]
     for name in ("mean", "quantiles", "grid", "item_share"):
