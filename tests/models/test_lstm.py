@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from pipeline.errors import HistoryError, ModelError
+from pipeline.model_settings import TrainingSettings
 from pipeline.models import registry
 from pipeline.models.base import Compute
 from pipeline.models.history import validation_days
 from pipeline.models.networks.features import Windows
 from pipeline.models.networks.forecaster import NetworkForecaster, load_network
-from pipeline.models.networks.schedule import dependence_of, steps_for
+from pipeline.models.networks.schedule import Course, dependence_of, steps_for
 from pipeline.models.networks.spec import FeatureSpec
 from tests.models.contract import answer_of
 from tests.models.demand_panels import panel_of
@@ -250,6 +251,13 @@ def test_steps_grow_with_the_history():
     assert steps[0] >= 250
     assert 400 <= steps[1] <= 600
     assert steps_for(3000, 700) == 700
+
+
+@pytest.mark.parametrize(("series", "steps"), [(1, 50), (30, 189), (300, 450)])
+def test_a_few_series_are_no_reason_for_many_steps(series, steps):
+    panel = shop_panel(series=series, days=404)
+    course = Course.full(TrainingSettings(batch_size=256, max_steps=450), panel)
+    assert course.steps["validate"] == steps
 
 
 def test_dependence_is_that_of_a_three_factor_copula():

@@ -56,7 +56,7 @@ def test_the_gradients_of_the_parts_are_those_of_the_whole(panel, kind, phase, a
     windows = Windows(panel, FeatureSpec.learn(panel, panel.history, 28))
     torch.manual_seed(1)
     network = architecture(kind)(replace(NetworkSizes.of(windows.spec, 8, 0.0), text_dropout=0.0))
-    steps = Steps(network, windows, settings, CPU, Course.full(settings, panel.history, panel.horizon))
+    steps = Steps(network, windows, settings, CPU, Course.full(settings, panel))
     found = []
     for parts in (1, 3, 64):
         loss = steps.gradients(phase, 4, 126, parts)

@@ -88,7 +88,7 @@ class NetworkForecaster:
         device = compute.usable_device
         unseen = 0
         if start is None:
-            course = Course.full(self.settings, panel.history, panel.horizon)
+            course = Course.full(self.settings, panel)
         else:
             start, unseen = _start(self.name, start, panel)
             course = Course.update(self.settings, panel.history, panel.horizon, unseen)

@@ -15,9 +15,13 @@ from pipeline.errors import ModelError
 from pipeline.model_settings import TrainingSettings
 from pipeline.models.base import Dependence
 from pipeline.models.history import validation_days as validation_days  # noqa: PLC0414 - known by this name here, too
+from pipeline.models.panel import Panel
 
 PHASES = ("pretrain", "validate", "refit")
 
+_PER_NIGHT, _FEWEST_STEPS = 4, 50
+"""Most windows of a training for each night of a series: of 30 items of Online Retail II, four times, 1,500 steps had a WQL of .748,
+285 of .744 in a fifth of the time."""
 _WARM_UP = 0.15
 _FIRST_NIGHT = 27
 _LAST_TARGETS = 7
@@ -64,13 +68,14 @@ class Course:
         return self.new_from is not None
 
     @classmethod
-    def full(cls, settings: TrainingSettings, history: int, horizon: int) -> "Course":
-        """A new network: pretraining, as many steps as the history can bear, and the last days learned at the end."""
-        steps, rate = steps_for(history, settings.max_steps), settings.learning_rate
+    def full(cls, settings: TrainingSettings, panel: Panel) -> "Course":
+        """A new network: pretraining, as many steps as the history and the number of series can bear, then the last days."""
+        enough = max(_FEWEST_STEPS, round(_PER_NIGHT * panel.series * panel.history / settings.batch_size))
+        steps, rate = min(steps_for(panel.history, settings.max_steps), enough), settings.learning_rate
         return cls(
             {"pretrain": settings.pretrain_steps, "validate": steps, "refit": round(_REFIT_SHARE * steps)},
             {"pretrain": rate, "validate": rate, "refit": _REFIT_RATE * rate},
-            validation_days(history, settings.validation_days, horizon),
+            validation_days(panel.history, settings.validation_days, panel.horizon),
         )
 
     @classmethod
