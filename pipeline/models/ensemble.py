@@ -274,8 +274,8 @@ def _combine(
     weights = class_weights(actual, quantiles, of_series, shrinkage=settings.shrinkage)
     average = weights.mean(axis=0)
     market = sum(share * fitted[name].dependence.market for share, name in zip(average, answers, strict=True))
-    dependence = Dependence(market=float(market), level=level_share(panel))
     together = _averaged(cut, answers, weights[of_series])
+    dependence = Dependence(market=float(market), level=level_share(panel, together, float(market)))
     shares = np.full(len(CLASSES), dependence.item)
     if actual.sum() > 0:
         shares = item_shares(cut, together, actual, of_series, dependence, count=len(CLASSES))

@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import HistoryError, ModelError, SettingsError, TransientError
 from pipeline.model_settings import EnsembleSettings, MemberSettings, MembersSettings
 from pipeline.models.base import Compute
-from pipeline.models.calibration import SHARES, item_shares, level_share
+from pipeline.models.calibration import SHARES, item_shares
 from pipeline.models.ensemble import Ensemble, FittedEnsemble
 from pipeline.models.quantiles import GRID_LEVELS, LEVELS, quantile_loss
 from pipeline.models.registry import load, make
@@ -298,16 +298,3 @@ def test_an_update_goes_on_from_each_member(panel, tmp_path):
     assert updated.report.parts["mlp"].parameters["unseen_days"] == 18
     with pytest.raises(ModelError, match="cannot go on from"):
         makes.fit(panel, folder=tmp_path / "c", compute=CPU, start=start.members["mlp"])
-
-
-@pytest.mark.parametrize(
-    ("history", "share"),
-    [(100, 0.11), (265, 0.11), (315, 0.06), (365, 0.01), (800, 0.01)],
-    ids=str,
-)
-def test_a_shop_that_has_not_seen_the_season_is_less_sure_of_its_level(history, share):
-    assert level_share(shop_panel(series=2, days=history, ahead=100)) == pytest.approx(share)
-
-
-def test_the_level_of_an_ensemble_is_that_of_its_history(fitted, panel):
-    assert fitted.dependence.level == level_share(panel) == pytest.approx(0.11)

@@ -1,0 +1,79 @@
+"""How far the whole shop may go another way than was known: as its months moved, and further in a season never seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline.models.base import Dependence, Forecast
+from pipeline.models.calibration import level_share
+from pipeline.models.panel import Panel
+from pipeline.models.paths import Paths, SeriesPaths
+from pipeline.models.quantiles import GRID_LEVELS
+from tests.models.demand_panels import panel_of
+
+SERIES, AHEAD, RATE = 300, 28, 4.0
+HALF_SEEN = 365 - AHEAD // 2
+
+
+def level(moves: float, days: int = 730) -> np.ndarray:
+    """The level of a shop, drawn anew every month."""
+    drawn = np.random.default_rng(1).normal(size=days // 28 + 1)
+    return np.repeat(np.exp(moves * drawn), 28)[:days]
+
+
+def shop(moves: float, days: int = 730) -> Panel:
+    random = np.random.default_rng(2)
+    return panel_of(random.poisson(RATE * level(moves, days), size=(SERIES, days)), ahead=AHEAD)
+
+
+def forecast(rate: float = RATE) -> Forecast:
+    levels = np.array(GRID_LEVELS)
+    grid = np.broadcast_to(stats.gamma.ppf(levels, 0.8, scale=rate / 0.8), (SERIES, AHEAD, len(levels)))
+    return Forecast(np.full((SERIES, AHEAD), rate), grid[..., ::4], grid, levels)
+
+
+def spread_of_month(panel: Panel, dependence: Dependence) -> float:
+    """Standard deviation of the log of the whole shop's 28 days, in the paths of a forecast."""
+    paths = Paths(panel.as_of, "shop/1", dependence, np.array(GRID_LEVELS), AHEAD, count=200)
+    drawn = SeriesPaths(paths, panel.item_id, panel.location, forecast())
+    total = sum(drawn.draw(row)[0].sum(axis=0) for row in range(SERIES))
+    return float(np.log(total).std())
+
+
+@pytest.mark.parametrize("moves", [0.1, 0.2, 0.3])
+def test_the_shop_is_three_quarters_as_unsure_as_its_months_moved(moves):
+    truth = level(moves)
+    months = [truth[day : day + 28].mean() for day in range(len(truth) - 27)]
+    moved = np.std([np.log(months[day + 28] / months[day]) for day in range(len(months) - 28)])
+    panel = shop(moves)
+    share = level_share(panel, forecast(), market=0.0)
+    assert spread_of_month(panel, Dependence(item=0.0, market=0.0, level=share)) == pytest.approx(
+        0.75 * moved, rel=0.15
+    )
+
+
+def test_what_the_days_have_in_common_counts():
+    panel = shop(0.15)
+    alone, beside = (level_share(panel, forecast(), market) for market in (0.0, 0.1))
+    assert beside == pytest.approx(alone - 0.1 / 28)
+    assert level_share(panel, forecast(), market=0.9) == 0.0
+
+
+def test_a_season_never_seen_is_less_sure():
+    shares = [level_share(shop(0.1, days), forecast(), market=0.0) for days in (HALF_SEEN - 14, HALF_SEEN, 365)]
+    assert shares[0] > 1.5 * shares[1] > 3 * shares[2]
+
+
+def test_a_history_of_weeks_is_believed_to_move_as_shops_do():
+    short, long = (level_share(replace(shop(0.0, days)), forecast(), market=0.0) for days in (40, 300))
+    assert long < short / 3
+    assert short <= 0.2
+
+
+def test_nothing_sold_and_nothing_expected_is_no_error():
+    nothing = Forecast(
+        np.zeros((2, 28)), np.zeros((2, 28, 11)), np.zeros((2, 28, len(GRID_LEVELS))), np.array(GRID_LEVELS)
+    )
+    assert 0.0 <= level_share(panel_of(np.zeros((2, 100))), nothing, market=0.02) <= 0.2
