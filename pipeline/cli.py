@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipeline.errors import AlmanacError, SettingsError, TransientError
+from pipeline.errors import AlmanacError, SettingsError, TransientError, is_stop
 from pipeline.settings import home_folder
 
 app = typer.Typer(
@@ -319,6 +319,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("almanac: stopped; run the same command again to carry on", file=sys.stderr)
         return 130
     except Exception as error:
+        if is_stop(type(error).__name__, str(error)):
+            print("almanac: stopped; run the same command again to carry on", file=sys.stderr)
+            return 130
         show = getattr(error, "show", None)  # usage errors of the command line know how to print themselves
         if show is None:
             raise

@@ -57,7 +57,7 @@ _INTERRUPTED = "Query interrupted"
 
 
 def heed_stop(error: Exception) -> None:
-    """What every `except Exception` calls first: a signal that arrives during a query is no failure of the query.
+    """What a handler calls first that goes on after any error: a signal that arrives during a query is no failure of it.
 
     DuckDB's binding (2.0) swallows whatever the signal's handler raised, and raises a RuntimeError of its own.
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import heed_stop
 from pipeline.orchestration import runs
 
-ENDLESS = "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 9"
+LONG = "SELECT count(*) FROM range(20000000000) WHERE range % 7 = 9"
 
 
 class Stopped(BaseException):
@@ -28,7 +28,7 @@ def test_a_signal_during_a_query_stops(number):
     sender = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -{int(number)} {os.getpid()}"])
     try:
         with duckdb.connect() as con, pytest.raises(RuntimeError) as caught:
-            con.execute(ENDLESS).fetchall()
+            con.execute(LONG).fetchall()
     finally:
         sender.wait()
         signal.signal(number, before)

@@ -36,6 +36,9 @@ when its months had moved by .27 to .31, and by .48 in the autumn before its fir
 _USUAL_MOVE, _BELIEF = 0.2, 0.5
 """What a shop is believed to move, and for how many months that belief counts."""
 _MOST_LEVEL = 0.2
+"""More would leave little of a day to its item; the shop's 80 % interval reaches from about half to twice what is expected then."""
+_LEAST_OPEN = 14
+"""Open days of 28 without which they tell nothing of how the shop moves."""
 _NORMAL = NormalDist()
 _PATHS = 100
 _LEAST_SERIES = 50
@@ -71,6 +74,8 @@ def item_shares(
 def level_share(panel: Panel, answer: Forecast, market: float) -> float:
     """Share of variance common to all series on all days, so that the whole shop is as unsure as its months moved.
 
+    So it is of days drawn alone; sums that were learned may be spread more or less than those, and the shop with them.
+
     Args:
         panel: all series, up to the night.
         answer: a forecast of some of them, with its grid.
@@ -83,14 +88,23 @@ def level_share(panel: Panel, answer: Forecast, market: float) -> float:
 
 
 def _monthly_move(panel: Panel) -> float:
-    """Standard deviation of the log of a month's units against the month before, over all weeks of the last two years."""
-    units = panel.units_winsorised[:, -2 * _YEAR :].sum(axis=0, dtype=np.float64)
-    months = np.convolve(units, np.ones(_MONTH), mode="valid")
-    months = months[months > 0]
-    moves = np.log(months[_MONTH:] / months[:-_MONTH])
-    count = len(moves) / _MONTH
-    # items that came and went make a trend of their own in the series of today
-    squares = float(((moves - moves.mean()) ** 2).mean()) if count > 1 else 0.0
+    """Standard deviation of the log of 28 days' units an open day against the 28 days before, over the last two years.
+
+    The first month is left out, in which a shop opens.
+    """
+    days = slice(max(_MONTH, panel.history - 2 * _YEAR), panel.history)
+    units = panel.units_winsorised[:, days].sum(axis=0, dtype=np.float64)
+    if len(units) < 2 * _MONTH:
+        return _USUAL_MOVE
+    months, opened = (
+        np.convolve(of, np.ones(_MONTH), mode="valid") for of in (units, (~panel.closed[days]).astype(np.float64))
+    )
+    known = (months > 0) & (opened >= _LEAST_OPEN)
+    pairs = np.flatnonzero(known[:-_MONTH] & known[_MONTH:])
+    moves = np.log(months[pairs + _MONTH] / opened[pairs + _MONTH]) - np.log(months[pairs] / opened[pairs])
+    # items that came and went make a trend of their own in the series of today, and finding it takes a month
+    count = max(len(moves) / _MONTH - 1, 0.0)
+    squares = float(((moves - moves.mean()) ** 2).mean()) if count else 0.0
     return math.sqrt((count * squares + _BELIEF * _USUAL_MOVE**2) / (count + _BELIEF))
 
 

@@ -211,7 +211,7 @@ def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
             error = failure.error
             while error is not None and error.cause is not None:
                 error = error.cause
-            if error is not None and is_stop(error.cls_name or "", error.message):
+            if error is not None and (error.cls_name in _STOPS or is_stop(error.cls_name or "", error.message)):
                 raise KeyboardInterrupt
             transient = transient or bool(error and error.cls_name in _TRANSIENT_NAMES)
             if error is None or error.cls_name != "DagsterAssetCheckFailedError":
@@ -221,6 +221,7 @@ def _refusal(result: dg.ExecuteInProcessResult, home: Path) -> AlmanacError:
     return TransientError(text) if transient else PermanentError(text)
 
 
+_STOPS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
 _TRANSIENT: list[type[TransientError]] = [TransientError, *TransientError.__subclasses__()]
 _TRANSIENT_NAMES = {kind.__name__ for kind in _TRANSIENT}
 

@@ -121,7 +121,8 @@ class Question:
     @cached_property
     def space(self) -> "dict[str, optuna.distributions.BaseDistribution]":
         """What is tried."""
-        return space(self.settings.training, max(case.panel.history for case in self.cases))
+        longest = max((case.panel for case in self.cases), key=lambda panel: panel.history)
+        return space(self.settings.training, longest.history, longest.series)
 
     @cached_property
     def items(self) -> tuple[NDArray[np.int64], ...]:

@@ -43,16 +43,17 @@ def values_of(training: TrainingSettings) -> dict[str, float]:
     return {name: _value(training, name) for name in SEARCHED}
 
 
-def space(training: TrainingSettings, history: int) -> dict[str, "BaseDistribution"]:
+def space(training: TrainingSettings, history: int, series: int) -> dict[str, "BaseDistribution"]:
     """What is tried of each setting.
 
     Args:
         training: today's settings.
         history: days of history of the longest panel; steps that it cannot bear (`steps_for`) are not tried.
+        series: its series.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    from pipeline.models.networks.schedule import steps_for
+    from pipeline.models.networks.schedule import steps_for, steps_of_nights
 
     today = values_of(training)
 
@@ -63,8 +64,9 @@ def space(training: TrainingSettings, history: int) -> dict[str, "BaseDistributi
     def times(name: str, *factors: float, least: int, step: int) -> CategoricalDistribution:
         return among(name, (max(least, step * round(factor * today[name] / step)) for factor in factors))
 
-    steps = steps_for(history, training.max_steps)
-    most = min(steps_for(history, _MOST_STEPS), 2 * steps)
+    enough = steps_of_nights(series * history, training.batch_size)
+    steps = min(steps_for(history, training.max_steps), enough)
+    most = min(steps_for(history, _MOST_STEPS), enough, 2 * steps)
     rate = today["learning_rate"]
     return {
         # whole heads of attention, whole weeks

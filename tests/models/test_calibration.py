@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pipeline.models.base import Dependence, Forecast
-from pipeline.models.calibration import level_share
+from pipeline.models.calibration import _monthly_move, level_share
 from pipeline.models.panel import Panel
 from pipeline.models.paths import Paths, SeriesPaths
 from pipeline.models.quantiles import GRID_LEVELS
@@ -66,10 +66,17 @@ def test_a_season_never_seen_is_less_sure():
     assert shares[0] > 1.5 * shares[1] > 3 * shares[2]
 
 
-def test_a_history_of_weeks_is_believed_to_move_as_shops_do():
-    short, long = (level_share(replace(shop(0.0, days)), forecast(), market=0.0) for days in (40, 300))
-    assert long < short / 3
-    assert short <= 0.2
+@pytest.mark.parametrize(("days", "moves"), [(30, 0.2), (70, 0.2), (83, 0.2), (140, 0.114), (730, 0.03)])
+def test_a_short_history_is_believed_to_move_as_shops_do(days, moves):
+    assert _monthly_move(shop(0.0, days)) == pytest.approx(moves, abs=0.012)
+
+
+def test_a_shop_that_opens_slowly_and_closes_for_weeks_does_not_move():
+    steady = shop(0.0)
+    closed = np.isin(np.arange(730 + AHEAD) % 365, range(340, 361))
+    units = np.where(closed[:730] | (np.arange(730) < 25), 0, steady.units).astype(np.float32)
+    shut = replace(steady, closed=closed, units=units, units_winsorised=units)
+    assert _monthly_move(shut) == pytest.approx(_monthly_move(steady), abs=0.002)
 
 
 def test_nothing_sold_and_nothing_expected_is_no_error():

@@ -84,6 +84,26 @@ def lift(fitted, panel) -> float:
     return with_it / without
 
 
+def test_what_the_seconds_allowed_binds_updates_too(champion, tonight, tmp_path):
+    bound = {"budget": "seconds", "max_series": 5, "sums_budget": "seconds", "sums_max_series": 4}
+    told = champion.report.parameters | bound | {"windows": 90, "sums_windows": 50}
+    update = updated(tonight, replace(champion, report=replace(champion.report, parameters=told)), tmp_path)
+    again = updated(tonight, replace(update, trained_on=champion.trained_on), tmp_path)
+    for one in (update, again):
+        assert {name: one.report.parameters[name] for name in bound} == bound
+        assert one.report.parameters["windows"] <= 90
+        assert one.report.parameters["sums_windows"] <= 50
+
+
+def test_sums_are_learned_once_the_history_allows_them(tonight, tmp_path):
+    start = LIGHTGBM.fit(tonight.until(100), folder=tmp_path, compute=CPU)
+    assert start.sums is None
+    still_short = updated(tonight.until(108), start, tmp_path)
+    assert still_short.sums is None
+    assert still_short.boosters.rounds == start.boosters.rounds
+    assert updated(tonight, still_short, tmp_path).sums is not None
+
+
 @pytest.mark.parametrize(
     ("start", "told"),
     [("naive", r"cannot go on from a 'seasonal_naive'"), ("seen", r"has seen all days up to")],

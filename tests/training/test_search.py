@@ -190,7 +190,7 @@ def test_nothing_of_the_scored_days_and_no_later_correction_reaches_a_search(sho
 def test_todays_values_are_always_among_those_tried() -> None:
     odd = {"hidden": 7, "dropout": 0.8, "weight_decay": 0.0, "max_steps": 3, "history_days": 29, "learning_rate": 0.5}
     for training in (small(), small(**odd), small(augmentation={"jitter": 0.33, "warping": 1.0}, adversarial=0.7)):
-        tried = space(training, 400)
+        tried = space(training, 400, 4000)
         for name, value in values_of(training).items():
             distribution = tried[name]
             assert distribution._contains(distribution.to_internal_repr(value)), (name, value)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from pipeline.models.history import LOOKBACK_DAYS, require_history, unseen_days,
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS, whole_units
 from pipeline.settings import QUANTILES
+
+if TYPE_CHECKING:
+    from pipeline.models.gradient_boosting.plan import Plan
 
 KIND = "lightgbm"
 FORMAT = 2
@@ -71,7 +74,8 @@ class LightgbmQuantiles:
     ) -> "FittedLightgbm":
         """Train on all history of the panel; see `pipeline.models.base.Forecaster`.
 
-        With `start` its trees are grown anew on all days, as many as before; `start` itself validates.
+        With `start` its trees are grown anew on all days, as many as before; `start` itself validates. One that had too little
+        history for sums is not gone on from once there is enough.
 
         Raises:
             HistoryError: less history than `training.min_history_days`, or nothing sold.
@@ -82,7 +86,8 @@ class LightgbmQuantiles:
         from pipeline.models.gradient_boosting.training import Task, train
 
         require_history(panel, self.settings, self.name)
-        if start is not None:
+        # without sums it was trained on a history that may allow them by now
+        if start is not None and not (_without_sums(start) and panel.history >= 4 * STRETCH):
             return self._update(panel, start, compute, progress)
         held = validation_days(panel.history, self.settings.validation_days, panel.horizon)
         # a sum must fit into the days that validate it, and three times as many must be left to learn from
@@ -122,8 +127,7 @@ class LightgbmQuantiles:
 
     def _update(self, panel: Panel, start: Fitted, compute: Compute, progress: Progress) -> "FittedLightgbm":
         """The boosters of `start` grown anew; features and dependence stay, as a short stretch of new days says little."""
-        from pipeline.models.gradient_boosting.plan import Plan
-        from pipeline.models.gradient_boosting.training import Outcome, Task, update
+        from pipeline.models.gradient_boosting.training import Task, update
 
         if not isinstance(start, FittedLightgbm):
             raise ModelError(f"a {self.name} cannot go on from a {start.name!r}; train a new one")
@@ -131,20 +135,19 @@ class LightgbmQuantiles:
         held = min(unseen, validation_days(panel.history, self.settings.validation_days, panel.horizon))
         days = Task(panel, start.features, 1, held, max_seconds=self.max_seconds, settings=self.settings)
         before = start.report.parameters
-
-        def again(task: Task, boosters: Boosters, of: str = "") -> Outcome:
-            budget = before[f"{of}budget"]
-            series = panel.series if budget == "steps" else before["learned_series"]
-            plan = Plan(before[f"{of}windows"], series, before[f"{of}max_rounds"], budget)
-            return update(task, plan, boosters, compute, progress)
-
-        outcome = again(days, start.boosters)
-        sums = again(replace(days, length=STRETCH), start.sums, f"{_SUMS}_") if start.sums else None
+        boosters, report = update(days, start.boosters, _limits(before), compute, progress)
+        sums, of_sums, left_out = None, None, str(before[_SUMS]).removeprefix(_LEFT_OUT)
+        if start.sums:
+            try:
+                of_stretches = replace(days, length=STRETCH)
+                sums, of_sums = update(of_stretches, start.sums, _limits(before, f"{_SUMS}_"), compute, progress)
+            except HistoryError as error:
+                left_out = str(error)
         return replace(
             start,
-            boosters=outcome.boosters,
-            sums=sums.boosters if sums else None,
-            report=_report(outcome.report, sums.report if sums else None, str(before[_SUMS]).removeprefix(_LEFT_OUT)),
+            boosters=boosters,
+            sums=sums,
+            report=_report(report, of_sums, left_out),
             trained_on=_trained_on(panel),
             compute=compute,
             validated=replace(start, validated=None),
@@ -272,6 +275,20 @@ def load_lightgbm(folder: Path, compute: Compute | None = None) -> FittedLightgb
         raise ModelError(f"{folder}: the stored lightgbm cannot be read ({error!r}); train again") from error
 
 
+def _without_sums(start: Fitted) -> bool:
+    return isinstance(start, FittedLightgbm) and start.sums is None
+
+
+def _limits(before: Mapping[str, Any], of: str = "") -> "Plan | None":
+    """What the seconds of a training allowed; None where they did not bind."""
+    from pipeline.models.gradient_boosting.plan import Plan
+
+    if before[f"{of}budget"] == "steps":
+        return None
+    series = before.get(f"{of}max_series", before["learned_series"])
+    return Plan(before[f"{of}windows"], series, before[f"{of}max_rounds"], before[f"{of}budget"])
+
+
 def _trained_on(panel: Panel) -> dict[str, str]:
     return {"first_day": panel.first_day.isoformat(), "as_of": panel.as_of.isoformat()}
 
@@ -286,7 +303,13 @@ def _report(days: TrainingReport, sums: TrainingReport | None, left_out: str) ->
     """The report of the boosters of days, with the plan and the rounds of those of sums, or why they are left out."""
     if sums is None:
         return replace(days, parameters={**days.parameters, _SUMS: f"{_LEFT_OUT}{left_out}"})
-    learned = ("windows", "max_rounds", "budget", *(name for name in sums.parameters if name.startswith("rounds_")))
+    learned = (
+        "windows",
+        "max_series",
+        "max_rounds",
+        "budget",
+        *(name for name in sums.parameters if name.startswith("rounds_")),
+    )
     return replace(
         days,
         parameters={

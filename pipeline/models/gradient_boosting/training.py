@@ -1,6 +1,6 @@
 """How boosters are trained: validate on the last days, then learn those days too, within a budget of seconds.
 
-An update learns all days once, with the windows and rounds of the training before. On Online Retail II, as of 2010-11-07, boosters
+An update learns all days once, with the rounds of the training before. On Online Retail II, as of 2010-11-07, boosters
 of four weeks before had a WQL of 28-day sums 6 % above those that knew the last days, boosters of twelve weeks before 15 %.
 
 Seconds become a number of windows, series and rounds once, at the start, in coarse steps (`plan.py`): where they do not bind,
@@ -136,13 +136,17 @@ def train(task: Task, compute: Compute, progress: Progress) -> Outcome:
     return Outcome(boosters, held_back, report)
 
 
-def update(task: Task, plan: Plan, start: Boosters, compute: Compute, progress: Progress) -> Outcome:
-    """Train all boosters once, on everything, with the rounds of those that have not seen the validation days.
+def update(
+    task: Task, start: Boosters, limits: Plan | None, compute: Compute, progress: Progress
+) -> tuple[Boosters, TrainingReport]:
+    """Train all boosters once, on everything, with the rounds of those that have not seen the last days.
+
+    That takes about half of what the training before took, however long that is now.
 
     Args:
         task: what to learn.
-        plan: windows and series of the training that made `start`; what they took twice then they take once now.
         start: boosters of the training before.
+        limits: windows and series of the training before, where its seconds bound it; None where they did not.
         compute: what it may use of the machine.
         progress: told after each booster.
 
@@ -150,10 +154,11 @@ def update(task: Task, plan: Plan, start: Boosters, compute: Compute, progress: 
         HistoryError: no window lies in the days to learn from.
     """
     run = _Run(task, compute, progress)
+    plan = limits or run.wanted(task.panel.history)
     examples = run.examples(task.panel.history, plan, phase=2)
     boosters, rounds, _ = run.boosters(examples, None, list(start.rounds.values()), what="update")
     parameters = _facts(task, examples, plan, rounds) | {"budget": plan.budget}
-    return Outcome(boosters, start, TrainingReport(parameters, {}, [], time.monotonic() - run.started, "steps"))
+    return boosters, TrainingReport(parameters, {}, [], time.monotonic() - run.started, "steps")
 
 
 def _facts(task: Task, examples: _Examples, plan: Plan, rounds: list[int]) -> dict[str, Any]:
@@ -161,6 +166,7 @@ def _facts(task: Task, examples: _Examples, plan: Plan, rounds: list[int]) -> di
     return {
         "series": task.panel.series,
         "learned_series": examples.series,
+        "max_series": plan.series,
         "history_days": task.panel.history,
         "horizon_days": task.panel.horizon,
         "validation_days": task.validation_days,
@@ -184,16 +190,20 @@ class _Run:
 
     def plan(self) -> Plan:
         """Windows, series and rounds: all that are wanted, or what a small fit says that the seconds allow."""
+        known = self.task.panel.history - self.task.validation_days
+        wanted = self.wanted(known)
+        return planned(wanted, self.costs(known, wanted.rows), self.task.max_seconds)
+
+    def wanted(self, known_days: int) -> Plan:
+        """What the first days of the panel are worth."""
         task = self.task
-        known = task.panel.history - task.validation_days
-        sampler = Sampler.of(task.panel, known, task.length)
+        sampler = Sampler.of(task.panel, known_days, task.length)
         rows = min(
             ROWS if task.length == 1 else _ROWS_OF_SUMS,
             _PER_NIGHT * sampler.nights,
             task.settings.max_steps * task.settings.batch_size,
         )
-        wanted = Plan(rows, len(sampler.rows), min(ROUNDS, task.settings.max_steps))
-        return planned(wanted, self.costs(known, rows), task.max_seconds)
+        return Plan(rows, len(sampler.rows), min(ROUNDS, task.settings.max_steps))
 
     def costs(self, known_days: int, rows: int) -> Costs:
         """What a small fit costs."""

@@ -42,6 +42,11 @@ def steps_for(history: int, max_steps: int) -> int:
     return int(min(round(float(steps)), max_steps))
 
 
+def steps_of_nights(nights: int, batch_size: int) -> int:
+    """Steps after which the nights of all series have been seen so often that more of them teach nothing."""
+    return max(_FEWEST_STEPS, round(_PER_NIGHT * nights / batch_size))
+
+
 @dataclass(frozen=True)
 class Course:
     """What one training does: a new network, or an update of one that has seen all days but the last.
@@ -70,7 +75,7 @@ class Course:
     @classmethod
     def full(cls, settings: TrainingSettings, panel: Panel) -> "Course":
         """A new network: pretraining, as many steps as the history and the number of series can bear, then the last days."""
-        enough = max(_FEWEST_STEPS, round(_PER_NIGHT * panel.series * panel.history / settings.batch_size))
+        enough = steps_of_nights(panel.series * panel.history, settings.batch_size)
         steps, rate = min(steps_for(panel.history, settings.max_steps), enough), settings.learning_rate
         return cls(
             {"pretrain": settings.pretrain_steps, "validate": steps, "refit": round(_REFIT_SHARE * steps)},
