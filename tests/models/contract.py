@@ -1,10 +1,18 @@
 """What every forecaster's answer has to keep, see `pipeline.models.base`."""
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from pipeline.models.base import Fitted, Forecast
+import numpy as np
+import pytest
+
+from pipeline.errors import ModelError
+from pipeline.models.base import Compute, Fitted, Forecast
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import GRID_LEVELS
+from pipeline.models.seasonal_naive import SeasonalNaive
 from pipeline.settings import QUANTILES
 
 
@@ -24,3 +32,11 @@ def answer_of(fitted: Fitted, panel: Panel, horizon: int) -> Forecast:
     # the ensemble's grid is a sum of products: its last digits may round the other way
     assert (np.diff(forecast.grid) >= -1e-9).all()
     return forecast
+
+
+def check_refused_starts(update: Callable[[Any], object], champion: Any, panel: Panel, folder: Path) -> None:
+    """An update refuses to go on from another kind of forecaster, and from one that has seen all days of the panel."""
+    with pytest.raises(ModelError, match=r"cannot go on from a 'seasonal_naive'"):
+        update(SeasonalNaive().fit(panel, folder=folder, compute=Compute(threads=1)))
+    with pytest.raises(ModelError, match=r"has seen all days up to"):
+        update(replace(champion, trained_on={**champion.trained_on, "as_of": panel.as_of.isoformat()}))

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.errors import ModelError
 from pipeline.models.base import Compute
 from pipeline.models.gradient_boosting.forecaster import LightgbmQuantiles, load_lightgbm
-from pipeline.models.seasonal_naive import SeasonalNaive
+from tests.models.contract import check_refused_starts
 from tests.models.network_panels import shop_panel, small
 
 CPU = Compute(threads=1)
@@ -104,14 +103,5 @@ def test_sums_are_learned_once_the_history_allows_them(tonight, tmp_path):
     assert updated(tonight, still_short, tmp_path).sums is not None
 
 
-@pytest.mark.parametrize(
-    ("start", "told"),
-    [("naive", r"cannot go on from a 'seasonal_naive'"), ("seen", r"has seen all days up to")],
-)
-def test_what_cannot_be_gone_on_from_is_refused(tonight, champion, tmp_path, start, told):
-    if start == "naive":
-        other = SeasonalNaive().fit(tonight, folder=tmp_path, compute=CPU)
-    else:
-        other = replace(champion, trained_on={**champion.trained_on, "as_of": tonight.as_of.isoformat()})
-    with pytest.raises(ModelError, match=told):
-        updated(tonight, other, tmp_path)
+def test_what_cannot_be_gone_on_from_is_refused(tonight, champion, tmp_path):
+    check_refused_starts(lambda start: updated(tonight, start, tmp_path), champion, tonight, tmp_path)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.errors import ModelError
 from pipeline.models.base import Compute
 from pipeline.models.networks import training
 from pipeline.models.networks.checkpoint import read_checkpoint
@@ -14,7 +13,7 @@ from pipeline.models.networks.schedule import Course, Sampler
 from pipeline.models.networks.training import Training
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import quantile_loss
-from pipeline.models.seasonal_naive import SeasonalNaive
+from tests.models.contract import check_refused_starts
 from tests.models.network_panels import WEEK, shop_panel, small
 
 CPU = Compute(threads=1)
@@ -167,17 +166,8 @@ def test_the_wall_clock_is_told_as_what_bound(tonight, tmp_path, monkeypatch):
     assert fitted.validated is not None
 
 
-@pytest.mark.parametrize(
-    ("start", "told"),
-    [("naive", r"cannot go on from a 'seasonal_naive'"), ("seen", r"has seen all days up to")],
-)
-def test_what_cannot_be_gone_on_from_is_refused(tonight, champion, tmp_path, start, told):
-    if start == "naive":
-        other = SeasonalNaive().fit(tonight, folder=tmp_path, compute=CPU)
-    else:
-        other = replace(champion, trained_on={**champion.trained_on, "as_of": tonight.as_of.isoformat()})
-    with pytest.raises(ModelError, match=told):
-        update(tonight, other, tmp_path)
+def test_what_cannot_be_gone_on_from_is_refused(tonight, champion, tmp_path):
+    check_refused_starts(lambda start: update(tonight, start, tmp_path), champion, tonight, tmp_path)
 
 
 def test_fresh_windows_reach_into_the_new_days_and_into_the_newest_known_while_those_are_held_back(tonight):
