@@ -11,6 +11,7 @@ from pipeline.publishing.publish import publish, published_file
 from pipeline.publishing.query import print_query, query
 from pipeline.publishing.summary import print_night, print_scores
 from pipeline.publishing.text_table import text_table
+from pipeline.settings import SETTINGS_FILE
 from tests.conftest import write_settings
 from tests.forecasting.fakes import some_settings
 from tests.publishing.happenings import deliver
@@ -46,7 +47,15 @@ def test_a_table_is_for_people(home, capsys):
 
 
 def test_before_the_first_publish_the_message_says_what_to_run(tmp_path):
+    (tmp_path / SETTINGS_FILE).touch()
     with pytest.raises(PublishError, match="nothing is published yet; run `almanac run --home"):
+        query(tmp_path, "SELECT 1")
+
+
+def test_where_no_home_is_the_message_says_to_make_one(tmp_path):
+    with pytest.raises(
+        PublishError, match=r"run `almanac init --home .*` to make a home there, then `almanac run --home"
+    ):
         query(tmp_path, "SELECT 1")
 
 
