@@ -71,7 +71,7 @@ def item_shares(
     return found
 
 
-def level_share(panel: Panel, answer: Forecast, market: float) -> float:
+def level_share(panel: Panel, answer: Forecast, stands_for: Array, market: float) -> float:
     """Share of variance common to all series on all days, so that the whole shop is as unsure as its months moved.
 
     So it is of days drawn alone; sums that were learned may be spread more or less than those, and the shop with them.
@@ -79,12 +79,13 @@ def level_share(panel: Panel, answer: Forecast, market: float) -> float:
     Args:
         panel: all series, up to the night.
         answer: a forecast of some of them, with its grid.
+        stands_for: series that each of those stands for; items that sell rarely respond more than best sellers.
         market: share of variance common to all series of a day.
     """
     unseen = float(np.clip((_YEAR - panel.history) / max(panel.horizon, 1), 0.0, 1.0))
     wanted = _monthly_move(panel) * (_SEEN + (_UNSEEN - _SEEN) * unseen)
     # a month's days share the level whole, and their own common factors in part
-    return float(np.clip((wanted / max(_response(answer), 1e-6)) ** 2 - market / _MONTH, 0.0, _MOST_LEVEL))
+    return float(np.clip((wanted / max(_response(answer, stands_for), 1e-6)) ** 2 - market / _MONTH, 0.0, _MOST_LEVEL))
 
 
 def _monthly_move(panel: Panel) -> float:
@@ -108,15 +109,16 @@ def _monthly_move(panel: Panel) -> float:
     return math.sqrt((count * squares + _BELIEF * _USUAL_MOVE**2) / (count + _BELIEF))
 
 
-def _response(answer: Forecast) -> float:
+def _response(answer: Forecast, stands_for: Array) -> float:
     """By what share all units grow when the normal score of every day grows by one, at the beginning of that."""
     grid, levels = finest(answer)
     edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [(1 + levels[-1]) / 2]])
     mass, score = np.diff(edges), np.array([_NORMAL.inv_cdf(level) for level in levels])
-    body = np.asarray(grid, dtype=np.float64).sum(axis=(0, 1)) * mass
-    beyond = max(float(answer.mean.sum()) - float(body.sum()), 0.0)
+    units = float(stands_for @ answer.mean.sum(axis=1))
+    body = stands_for @ np.asarray(grid, dtype=np.float64).sum(axis=1) * mass
+    beyond = max(units - float(body.sum()), 0.0)
     last = _NORMAL.inv_cdf((1 + levels[-1]) / 2)
-    return float((body @ score + beyond * last) / max(float(answer.mean.sum()), 1e-9))
+    return float((body @ score + beyond * last) / max(units, 1e-9))
 
 
 def _best(covered: Array) -> float:

@@ -264,7 +264,7 @@ def _combine(
 ) -> FittedEnsemble:
     """Weights and calibration from the last `held` days, of which the validated members have seen nothing."""
     origin = panel.history - held
-    rows = _spread(panel, origin)
+    rows, stands_for = _spread(panel, origin)
     cut = panel.rows(rows).until(origin)
     actual = panel.units[rows, origin:].astype(np.float64)
     answers = _asked({name: member.validated or member for name, member in fitted.items()}, cut, held, failed)
@@ -275,7 +275,8 @@ def _combine(
     average = weights.mean(axis=0)
     market = sum(share * fitted[name].dependence.market for share, name in zip(average, answers, strict=True))
     together = _averaged(cut, answers, weights[of_series])
-    dependence = Dependence(market=float(market), level=level_share(panel, together, float(market)))
+    level = level_share(panel, together, stands_for, float(market))
+    dependence = Dependence(market=float(market), level=level)
     shares = np.full(len(CLASSES), dependence.item)
     if actual.sum() > 0:
         shares = item_shares(cut, together, actual, of_series, dependence, count=len(CLASSES))
@@ -340,14 +341,21 @@ def _grid_of(answer: Forecast) -> NDArray[Any]:
     return answer.grid
 
 
-def _spread(panel: Panel, origin: int) -> NDArray[np.int64]:
-    """Rows of series on sale before a column: the best sellers, and others evenly from the rest, in order."""
+def _spread(panel: Panel, origin: int) -> tuple[NDArray[np.int64], Array]:
+    """Rows of series on sale before a column, in order: the best sellers, and others evenly from the rest.
+
+    Returns:
+        The R rows, and (R,) how many series each stands for: a best seller for itself.
+    """
     units = panel.units[:, max(0, origin - 365) : origin].sum(axis=1, dtype=np.float64)
     ranked = np.argsort(-units, kind="stable")
     ranked = ranked[panel.first_sold[ranked] < origin]
     best, rest = ranked[: _SERIES // 2], ranked[_SERIES // 2 :]
-    step = max(1, -(-len(rest) // (_SERIES // 2)))
-    return np.sort(np.concatenate([best, rest[::step]])).astype(np.int64)
+    drawn = rest[:: max(1, -(-len(rest) // (_SERIES // 2)))]
+    rows = np.concatenate([best, drawn]).astype(np.int64)
+    stands_for = np.concatenate([np.ones(len(best)), np.full(len(drawn), len(rest) / max(len(drawn), 1))])
+    order = np.argsort(rows)
+    return rows[order], stands_for[order]
 
 
 def _report(combined: FittedEnsemble, held: int, seconds: float) -> TrainingReport:

@@ -15,6 +15,7 @@ from tests.models.demand_panels import panel_of
 
 SERIES, AHEAD, RATE = 300, 28, 4.0
 HALF_SEEN = 365 - AHEAD // 2
+EACH = np.ones(SERIES)
 
 
 def level(moves: float, days: int = 730) -> np.ndarray:
@@ -28,9 +29,9 @@ def shop(moves: float, days: int = 730) -> Panel:
     return panel_of(random.poisson(RATE * level(moves, days), size=(SERIES, days)), ahead=AHEAD)
 
 
-def forecast(rate: float = RATE) -> Forecast:
+def forecast(rate: float = RATE, shape: float = 0.8) -> Forecast:
     levels = np.array(GRID_LEVELS)
-    grid = np.broadcast_to(stats.gamma.ppf(levels, 0.8, scale=rate / 0.8), (SERIES, AHEAD, len(levels)))
+    grid = np.broadcast_to(stats.gamma.ppf(levels, shape, scale=rate / shape), (SERIES, AHEAD, len(levels)))
     return Forecast(np.full((SERIES, AHEAD), rate), grid[..., ::4], grid, levels)
 
 
@@ -48,19 +49,29 @@ def test_the_shop_is_as_unsure_as_its_months_moved(moves):
     months = [truth[day : day + 28].mean() for day in range(len(truth) - 27)]
     moved = np.std([np.log(months[day + 28] / months[day]) for day in range(len(months) - 28)])
     panel = shop(moves)
-    share = level_share(panel, forecast(), market=0.0)
+    share = level_share(panel, forecast(), EACH, market=0.0)
     assert spread_of_month(panel, Dependence(item=0.0, market=0.0, level=share)) == pytest.approx(moved, rel=0.15)
 
 
 def test_what_the_days_have_in_common_counts():
     panel = shop(0.15)
-    alone, beside = (level_share(panel, forecast(), market) for market in (0.0, 0.1))
+    alone, beside = (level_share(panel, forecast(), EACH, market) for market in (0.0, 0.1))
     assert beside == pytest.approx(alone - 0.1 / 28)
-    assert level_share(panel, forecast(), market=0.9) == 0.0
+    assert level_share(panel, forecast(), EACH, market=0.9) == 0.0
+
+
+def test_items_that_sell_rarely_respond_more_and_count_for_all_that_they_stand_for():
+    panel = shop(0.2)
+    often, rarely = forecast(), forecast(0.02, shape=0.05)
+    both = Forecast(*(np.concatenate([one, other]) for one, other in (
+        (often.mean, rarely.mean), (often.quantiles, rarely.quantiles), (often.grid, rarely.grid)
+    )), often.grid_levels)  # fmt: skip
+    shares = [level_share(panel, both, np.repeat([1.0, many], SERIES), market=0.0) for many in (1, 200)]
+    assert shares[1] < 0.7 * shares[0]
 
 
 def test_a_season_never_seen_is_less_sure():
-    shares = [level_share(shop(0.1, days), forecast(), market=0.0) for days in (HALF_SEEN - 14, HALF_SEEN, 365)]
+    shares = [level_share(shop(0.1, days), forecast(), EACH, market=0.0) for days in (HALF_SEEN - 14, HALF_SEEN, 365)]
     assert shares[0] > 1.5 * shares[1] > 3 * shares[2]
 
 
@@ -81,4 +92,4 @@ def test_nothing_sold_and_nothing_expected_is_no_error():
     nothing = Forecast(
         np.zeros((2, 28)), np.zeros((2, 28, 11)), np.zeros((2, 28, len(GRID_LEVELS))), np.array(GRID_LEVELS)
     )
-    assert 0.0 <= level_share(panel_of(np.zeros((2, 100))), nothing, market=0.02) <= 0.2
+    assert 0.0 <= level_share(panel_of(np.zeros((2, 100))), nothing, np.ones(2), market=0.02) <= 0.2
