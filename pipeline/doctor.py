@@ -42,7 +42,7 @@ def examine(home: Path) -> list[Finding]:
     except AlmanacError as error:
         return [*findings, Finding("settings", "fail", str(error))]
     findings.append(Finding("settings", "ok", f"{home / 'almanac.yaml'}: {settings.shop.name}"))
-    for check in (_sources, _calendar, _language_model, _lake, _warehouse):
+    for check in (_sources, _members, _calendar, _language_model, _lake, _warehouse):
         findings.extend(_guarded(check, home, settings))
     return findings
 
@@ -76,10 +76,11 @@ def _machine(home: Path) -> Iterator[Finding]:
 
 
 def _sources(home: Path, settings: Settings) -> Iterator[Finding]:
-    from pipeline.ingestion.mapping import load_mapping
+    from pipeline.ingestion.mapping import load_mapping, require_exchange_rate
 
     for source in settings.sources:
         mapping = load_mapping(source, home)
+        require_exchange_rate(mapping, settings, home)
         folder = home / source.folder
         files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
         yield Finding(
@@ -87,6 +88,14 @@ def _sources(home: Path, settings: Settings) -> Iterator[Finding]:
             "ok" if files else "warn",
             f"{len(files)} files in {folder}" if files else f"no files in {folder}; drop order files there",
         )
+
+
+def _members(home: Path, settings: Settings) -> Iterator[Finding]:
+    from pipeline.models.registry import MODEL, make
+
+    make(MODEL, settings, home)
+    on = [name for name, member in settings.members if member.on]
+    yield Finding("members", "ok", ", ".join(on))
 
 
 def _calendar(_: Path, settings: Settings) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from pipeline.ingestion.catalogue import read_items, read_promotions
 from pipeline.ingestion.customers import CustomerKey, customer_key
 from pipeline.ingestion.drop_folder import DropFolderHashes
 from pipeline.ingestion.lost import RAW_TABLES, LostFile, lost_files
-from pipeline.ingestion.mapping import SourceMapping, load_mapping
+from pipeline.ingestion.mapping import SourceMapping, load_mapping, require_exchange_rate
 from pipeline.ingestion.orders import EarlierFile, read_orders
 from pipeline.ingestion.staging import UnreadableFileError
 from pipeline.ingestion.standing import attach_marks, keep_marks
@@ -162,6 +162,7 @@ def _found_files(
                 f"{lake.home / 'almanac.yaml'}: sources: two mappings are named {mapping.name!r}; give each its own `name`"
             )
         names.add(mapping.name)
+        require_exchange_rate(mapping, settings, lake.home)
         folder = lake.home / source.folder
         if not folder.is_dir():
             problems.append(

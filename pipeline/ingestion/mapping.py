@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.closed_yaml import Closed, load_yaml
 from pipeline.errors import SettingsError
-from pipeline.settings import SHIPPED_SOURCES, SourceSettings, TimeZone
+from pipeline.settings import SETTINGS_FILE, SHIPPED_SOURCES, Settings, SourceSettings, TimeZone
 
 Encoding = Literal["utf-8", "utf-16", "gb18030", "latin-1"]
 LineKind = Literal["sale", "cancellation", "return", "adjustment", "write_off", "non_merchandise", "free"]
@@ -300,6 +300,23 @@ def load_mappings(sources: tuple[SourceSettings, ...], home: Path) -> dict[str, 
             )
         found[mapping.name] = mapping
     return found
+
+
+def require_exchange_rate(mapping: SourceMapping, settings: Settings, home: Path) -> None:
+    """Refuse a source whose prices cannot be stated in the shop's money, before anything of it is taken in.
+
+    Raises:
+        SettingsError: names the currency and what to add.
+    """
+    orders, shop = mapping.orders, settings.shop
+    if orders is None or orders.columns.currency is not None:
+        return  # lines say their own currency, and are quarantined one by one
+    if mapping.currency not in {shop.currency, *shop.exchange_rates}:
+        raise SettingsError(
+            f"{home / SETTINGS_FILE}: shop: the prices of source {mapping.name} are in {mapping.currency}, the shop's money is "
+            f"{shop.currency}; add `exchange_rates: {{{mapping.currency}: …}}` ({shop.currency} per {mapping.currency}), or correct "
+            "`currency` there or in the mapping"
+        )
 
 
 def line_kind_sql(orders: OrdersMapping) -> str:

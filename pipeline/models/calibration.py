@@ -33,8 +33,10 @@ _SEEN, _UNSEEN = 1.0, 3.0
 """Standard deviation of what the whole shop does otherwise than was known ÷ that of its moves from month to month, for days
 ahead that have some a year before them and for those that have none. On Online Retail II weeks of the whole shop missed by .22 in 2011,
 when its months had moved by .20 to .22, and by .48 in the autumn before its first Christmas, when they had moved by .14 to .17."""
-_USUAL_MOVE, _BELIEF = 0.2, 0.5
-"""What a shop is believed to move, and for how many months that belief counts."""
+_USUAL_MOVE, _BELIEF = 0.2, 2.0
+"""What a shop is believed to move, and for how many months that belief counts in the log: a belief in the variance would outweigh
+ten months of a steady shop."""
+_LEAST_MOVE = 0.01
 _MOST_LEVEL = 0.2
 """More would leave little of a day to its item; the shop's 80 % interval reaches from about half to twice what is expected then."""
 _LEAST_OPEN = 14
@@ -105,8 +107,9 @@ def _monthly_move(panel: Panel) -> float:
     moves = np.log(months[pairs + _MONTH] / opened[pairs + _MONTH]) - np.log(months[pairs] / opened[pairs])
     # items that came and went make a trend of their own in the series of today, and finding it takes a month
     count = max(len(moves) / _MONTH - 1, 0.0)
-    squares = float(((moves - moves.mean()) ** 2).mean()) if count else 0.0
-    return math.sqrt((count * squares + _BELIEF * _USUAL_MOVE**2) / (count + _BELIEF))
+    moved = float(moves.std()) if count else _USUAL_MOVE
+    logs = count * math.log(max(moved, _LEAST_MOVE)) + _BELIEF * math.log(_USUAL_MOVE)
+    return math.exp(logs / (count + _BELIEF))
 
 
 def _response(answer: Forecast, stands_for: Array) -> float:

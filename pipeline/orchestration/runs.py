@@ -259,6 +259,8 @@ def serve_ui(home: Path, port: int) -> None:
         ],
     )
     print(f"Dagster  http://127.0.0.1:{port}\nMLflow   http://127.0.0.1:{port + 1}\nCtrl-C stops both.", flush=True)
+    # whoever ends this process ends the servers too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     children = [subprocess.Popen(command, env=environment, cwd=home, start_new_session=True) for command in commands]  # noqa: S603
     try:
         while all(child.poll() is None for child in children):

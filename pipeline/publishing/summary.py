@@ -65,7 +65,7 @@ def print_night(home: Path, night: date, model_version: str | None = None) -> No
         _print_backtest(scores, scored)
         _tell_who_won(scores)
     _tell_later_corrections(home, night)
-    query = f"SELECT * FROM rising_items(DATE '{night}', DATE '{night}' + 91) LIMIT 5"
+    query = f"SELECT * FROM rising_items(DATE '{night}' + 1, DATE '{night}' + 91) LIMIT 5"
     if model_version or night != newest:
         version = f" AND model_version = '{model_version}'" if model_version else ""
         query = f"SELECT * FROM forecasts WHERE as_of = DATE '{night}'{version} LIMIT 5"
@@ -159,6 +159,8 @@ def print_table(answer: Answer, *, title: str = "") -> None:
     if title:
         print(title + "\n")
     print(text_table(answer.columns, answer.rows[:_SHOWN]) + "\n")
+    if not answer.rows:
+        print("no rows")
     if len(answer.rows) > _SHOWN:
         print(f"{_SHOWN} of {len(answer.rows):,} rows; --format csv gives all of them.")
 

@@ -153,3 +153,14 @@ def test_a_full_disk_leaves_the_lake_as_it_was(home, monkeypatch):
     with pytest.raises(DiskFullError):
         home.ingest()
     assert home.files() == before
+
+
+def test_prices_in_money_that_has_no_rate_are_refused_before_anything_is_taken_in(home):
+    home.mapping = {**home.mapping, "currency": "USD"}
+    home.drop("orders_1.csv", HEADER + LINE)
+    with pytest.raises(SettingsError, match=r"in USD, the shop's money is GBP; add `exchange_rates: \{USD: …\}`"):
+        home.ingest()
+    assert not home.lake.partitions("raw_files")
+    home.mapping = {**home.mapping, "currency": "EUR"}  # has a rate
+    home.ingest()
+    assert home.lake.partitions("raw_files")

@@ -75,9 +75,9 @@ def test_a_season_never_seen_is_less_sure():
     assert shares[0] > 1.5 * shares[1] > 3 * shares[2]
 
 
-@pytest.mark.parametrize(("days", "moves"), [(30, 0.2), (70, 0.2), (83, 0.2), (140, 0.114), (730, 0.03)])
+@pytest.mark.parametrize(("days", "moves"), [(30, 0.2), (70, 0.2), (83, 0.2), (140, 0.073), (730, 0.0145)])
 def test_a_short_history_is_believed_to_move_as_shops_do(days, moves):
-    assert _monthly_move(shop(0.0, days)) == pytest.approx(moves, abs=0.012)
+    assert _monthly_move(shop(0.0, days)) == pytest.approx(moves, rel=0.15)
 
 
 def test_a_shop_that_opens_slowly_and_closes_for_weeks_does_not_move():

@@ -162,6 +162,19 @@ def test_doctor_finds_a_home_in_order(night_home: Path, capfd: pytest.CaptureFix
     assert "fail" not in capfd.readouterr().out
 
 
+def test_doctor_finds_what_would_stop_a_night(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    home = tmp_path / "home"
+    assert main(["init", "--home", str(home)]) == 0
+    written = (home / "almanac.yaml").read_text()
+    off = "\nmembers: {lightgbm: {on: false}, quantile_mlp: {on: false}}\n"
+    (home / "almanac.yaml").write_text(written.replace("currency: USD", "currency: CHF") + off)
+    capfd.readouterr()
+    assert main(["doctor", "--home", str(home)]) == EXIT_PERMANENT
+    said = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert "no forecaster is on" in said
+    assert "the shop's money is CHF" in said
+
+
 def test_doctor_finds_a_country_without_a_calendar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     init_home(tmp_path / "home", "complete-journey")
     settings = tmp_path / "home" / "almanac.yaml"

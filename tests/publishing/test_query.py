@@ -46,6 +46,11 @@ def test_a_table_is_for_people(home, capsys):
     assert capsys.readouterr().out.splitlines() == ["item_id  units", "───────  ─────", "10           9", ""]
 
 
+def test_no_rows_are_said(home, capsys):
+    print_query(home, "SELECT item_id FROM demand_daily WHERE false")
+    assert capsys.readouterr().out.splitlines()[-1] == "no rows"
+
+
 def test_before_the_first_publish_the_message_says_what_to_run(tmp_path):
     (tmp_path / SETTINGS_FILE).touch()
     with pytest.raises(PublishError, match="nothing is published yet; run `almanac run --home"):
