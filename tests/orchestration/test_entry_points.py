@@ -45,7 +45,8 @@ def test_the_workspace_validates_without_a_home(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_ui_answers_on_both_ports_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a supervisor"])
+def test_the_ui_answers_on_both_ports_and_leaves_no_process(tmp_path: Path, ended_by: signal.Signals) -> None:
     (tmp_path / "almanac.yaml").write_text(SETTINGS, encoding="utf-8")
     port = free_port()
     log = tmp_path / "ui.log"
@@ -59,7 +60,7 @@ def test_the_ui_answers_on_both_ports_and_leaves_no_process(tmp_path: Path) -> N
         assert not waiting, log.read_text()
         assert len(processes_of(tmp_path)) >= 3
 
-        ui.send_signal(signal.SIGINT)
+        ui.send_signal(ended_by)
         assert ui.wait(timeout=STOP_SECONDS) == 0, log.read_text()
         psutil.wait_procs(processes_of(tmp_path), timeout=10)
         assert not processes_of(tmp_path), log.read_text()
