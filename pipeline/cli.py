@@ -316,18 +316,21 @@ def main(arguments: list[str] | None = None) -> int:
         print("almanac: stopped", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("almanac: stopped; run the same command again to carry on", file=sys.stderr)
-        return 130
+        return _stopped()
     except Exception as error:
         if is_stop(type(error).__name__, str(error)):
-            print("almanac: stopped; run the same command again to carry on", file=sys.stderr)
-            return 130
+            return _stopped()
         show = getattr(error, "show", None)  # usage errors of the command line know how to print themselves
         if show is None:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
     return result if isinstance(result, int) else 0
+
+
+def _stopped() -> int:
+    print("almanac: stopped; run the same command again to carry on", file=sys.stderr)
+    return 130
 
 
 def entry() -> None:

@@ -70,6 +70,11 @@ class ShopSettings(Closed):
         """The shop's time zone."""
         return ZoneInfo(self.timezone)
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Units of the shop's own currency per unit of each currency that it can be paid in, its own first."""
+        return {self.currency: 1.0} | self.exchange_rates | {self.currency: 1.0}
+
 
 class SourceSettings(Closed):
     """One source: a mapping (shipped, or a YAML file of the home) and where its files are dropped."""

@@ -245,7 +245,7 @@ def _prepare(
     )
     rates = " ".join(
         f"WHEN currency = {sql_text(currency)} THEN round(quantity * unit_price::DOUBLE * {rate!r}, 4)"
-        for currency, rate in settings.shop.exchange_rates.items()
+        for currency, rate in settings.shop.rates.items()
         if currency != settings.shop.currency
     )
     exact = "quantity * unit_price"
@@ -255,7 +255,7 @@ def _prepare(
 
 
 def _check_currencies(con: duckdb.DuckDBPyConnection, settings: Settings, delivery: _Delivery) -> None:
-    known = [settings.shop.currency, *settings.shop.exchange_rates]
+    known = list(settings.shop.rates)
     unknown = con.execute(
         "SELECT DISTINCT currency FROM own_lines WHERE kind = 'sale' AND NOT list_contains($1, currency) ORDER BY 1",
         [known],

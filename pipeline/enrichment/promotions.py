@@ -119,8 +119,7 @@ def _broken(lake: Lake) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _take_over(lake: Lake, shop: ShopSettings, file_hash: str) -> dict[str, int]:
-    into_own = shop.exchange_rates | {shop.currency: 1.0}
-    rates = pa.table({"currency": list(into_own), "rate": list(into_own.values())})
+    rates = pa.table({"currency": list(shop.rates), "rate": list(shop.rates.values())})
     with lake.connect() as con:
         con.register("rates", rates)
         own = delivery_files(lake, "raw_promotions", [file_hash])

@@ -311,7 +311,7 @@ def require_exchange_rate(mapping: SourceMapping, settings: Settings, home: Path
     orders, shop = mapping.orders, settings.shop
     if orders is None or orders.columns.currency is not None:
         return  # lines say their own currency, and are quarantined one by one
-    if mapping.currency not in {shop.currency, *shop.exchange_rates}:
+    if mapping.currency not in shop.rates:
         raise SettingsError(
             f"{home / SETTINGS_FILE}: shop: the prices of source {mapping.name} are in {mapping.currency}, the shop's money is "
             f"{shop.currency}; add `exchange_rates: {{{mapping.currency}: …}}` ({shop.currency} per {mapping.currency}), or correct "

@@ -37,6 +37,7 @@ _USUAL_MOVE, _BELIEF = 0.2, 2.0
 """What a shop is believed to move, and for how many months that belief counts in the log: a belief in the variance would outweigh
 ten months of a steady shop."""
 _LEAST_MOVE = 0.01
+"""Less is taken for this: the log of no move at all is no number."""
 _MOST_LEVEL = 0.2
 """More would leave little of a day to its item; the shop's 80 % interval reaches from about half to twice what is expected then."""
 _LEAST_OPEN = 14

@@ -38,7 +38,7 @@ def line_rules(shop: ShopSettings, mapping: SourceMapping | None) -> tuple[Rule,
         shop: its currency and exchange rates.
         mapping: the source's mapping, which tells fees and adjustments (they may be negative); None when it is gone.
     """
-    currencies = ", ".join(sql_text(code) for code in dict.fromkeys((shop.currency, *shop.exchange_rates)))
+    currencies = ", ".join(sql_text(code) for code in shop.rates)
     kind = line_kind_sql(mapping.orders) if mapping is not None and mapping.orders is not None else "'sale'"
     money_only = ", ".join(sql_text(name) for name in _MONEY_ONLY)
     # a CASE, so that the patterns of the kinds run on the few lines with a negative price only
