@@ -29,6 +29,7 @@ FACTS = (
     "demand_changes_until",
     "item_sightings",
     "item_sightings_until",
+    "announced_items",
     "promotions",
     "calendar_daily",
     "calendar_occurrences",
@@ -37,8 +38,10 @@ FACTS = (
 """Lake tables that a view reads, as `lake_<table>` on its connection."""
 _HASHED = ("demand_daily", "shop_days", "items", "promotions", "calendar_occurrences", "calendar_daily")
 """Views that all others of a night follow from."""
-_HASHED_WHERE_THERE = ("planned_prices",)
+_HASHED_WHERE_THERE = ("planned_prices", "announced_items")
 """The same, of what not every shop has: without a row they leave a snapshot as it was before Almanac knew them."""
+ANNOUNCED_DAYS = 28
+"""Days on sale without a sale after which an announced item is expected no longer."""
 _BUSY_DAYS = 28
 """Days to both sides that tell how busy the shop usually is (`outliers.sql`)."""
 
@@ -101,6 +104,7 @@ def as_of_view(lake: Lake, as_of: date, *, by_location: bool = False, since: dat
         con.execute("SET VARIABLE as_of = $1::DATE", [as_of])
         con.execute("SET VARIABLE by_location = $1::BOOLEAN", [by_location])
         con.execute("SET VARIABLE since = $1::DATE", [since or date.min])
+        con.execute("SET VARIABLE announced_days = $1::INTEGER", [ANNOUNCED_DAYS])
         con.execute("SET VARIABLE reads_from = $1::DATE", [reads_from(since) if since else date.min])
         con.execute(_FIRST_DAY)
         first_day = con.execute("SELECT getvariable('first_day')").fetchall()[0][0]

@@ -1,7 +1,7 @@
 -- What was known at the end of one night: the only way by which training, backtests and forecasts read facts.
--- Variables: as_of (DATE), by_location (BOOLEAN); first_day (DATE): see first_day.sql; since (DATE): demand_daily, shop_days
--- and prices_daily begin there, with the rows that they have without it; reads_from (DATE): no row of those days depends
--- on demand before it. Reads the lake's ledgers, attached under lake_<table>. A fact is never known before the day it is
+-- Variables: as_of (DATE), by_location (BOOLEAN), announced_days (INTEGER); first_day (DATE): see first_day.sql; since
+-- (DATE): demand_daily, shop_days and prices_daily begin there, with the rows that they have without it; reads_from (DATE):
+-- no row of those days depends on demand before it. Reads the lake's ledgers, attached under lake_<table>. A fact is never known before the day it is
 -- about, so a filter on known_on, by which the ledgers are partitioned, leaves out whole files.
 -- Every view below is declared in pipeline/tables (layer "state") or is a lake table cut to the night.
 
@@ -122,8 +122,8 @@ SET VARIABLE sightings_until = (
     SELECT max(known_until) FROM lake_item_sightings_until WHERE known_until <= getvariable('as_of')
 );
 
--- grain: item; first and last sale are null where the view does not begin with the first day of the shop
-CREATE TABLE items AS
+-- grain: item × text × category × origin
+CREATE TEMP TABLE seen_items AS
 WITH known AS (
     SELECT item_id, item_text, category, origin, lines, first_known, last_known
     FROM lake_item_sightings_until
@@ -134,24 +134,26 @@ WITH known AS (
     WHERE
         known_on > coalesce(getvariable('sightings_until'), DATE '0001-01-01')
         AND known_on <= getvariable('as_of')
-),
-seen AS (
-    SELECT
-        item_id,
-        item_text,
-        category,
-        origin,
-        sum(lines) AS lines,
-        min(first_known) AS first_known,
-        max(last_known) AS last_known
-    FROM known
-    GROUP BY ALL
-    -- a correction takes a sighting back
-    HAVING origin = 'master' OR sum(lines) > 0
-),
-texts AS (
+)
+
+SELECT
+    item_id,
+    item_text,
+    category,
+    origin,
+    sum(lines) AS lines,
+    min(first_known) AS first_known,
+    max(last_known) AS last_known
+FROM known
+GROUP BY ALL
+-- a correction takes a sighting back
+HAVING origin = 'master' OR sum(lines) > 0;
+
+-- grain: item; first and last sale are null where the view does not begin with the first day of the shop
+CREATE TABLE items AS
+WITH texts AS (
     SELECT item_id, item_text
-    FROM seen
+    FROM seen_items
     WHERE item_text <> ''
     -- the newest master text wins; else the text on most order lines, the earlier one on a tie
     QUALIFY row_number() OVER (
@@ -164,7 +166,7 @@ texts AS (
 ),
 categories AS (
     SELECT item_id, category
-    FROM seen
+    FROM seen_items
     WHERE category <> ''
     QUALIFY row_number() OVER (
         PARTITION BY item_id ORDER BY origin = 'master' DESC, last_known DESC, lines DESC, category
@@ -180,11 +182,37 @@ SELECT
     left(sha256(coalesce(texts.item_text, '')), 32) AS text_hash,
     CASE WHEN getvariable('since') <= getvariable('first_day') THEN sold.first_sold END AS first_sold,
     CASE WHEN getvariable('since') <= getvariable('first_day') THEN sold.last_sold END AS last_sold
-FROM (SELECT DISTINCT item_id FROM seen UNION SELECT item_id FROM sold) AS ids
+FROM (SELECT DISTINCT item_id FROM seen_items UNION SELECT item_id FROM sold) AS ids
 LEFT JOIN texts USING (item_id)
 LEFT JOIN categories USING (item_id)
 LEFT JOIN sold USING (item_id)
 ORDER BY ids.item_id;
+
+-- grain: item that master data named and that never sold, on sale for less than announced_days or not yet
+CREATE TABLE announced_items AS
+WITH named AS (
+    SELECT item_id, min(first_known) AS first_named
+    FROM seen_items
+    GROUP BY item_id
+    HAVING bool_and(origin = 'master')
+),
+said AS (
+    SELECT
+        item_id,
+        arg_max(on_sale_from, known_on) FILTER (on_sale_from IS NOT NULL) AS on_sale_from,
+        arg_max(unit_price, known_on) FILTER (unit_price IS NOT NULL) AS unit_price
+    FROM lake_announced_items
+    WHERE known_on <= getvariable('as_of')
+    GROUP BY item_id
+)
+SELECT item_id, coalesce(said.on_sale_from, named.first_named) AS on_sale_from, said.unit_price
+FROM named
+LEFT JOIN said USING (item_id)
+ANTI JOIN (SELECT DISTINCT item_id FROM demand_daily WHERE units > 0) AS sold USING (item_id)
+WHERE coalesce(said.on_sale_from, named.first_named) > getvariable('as_of') - getvariable('announced_days')
+ORDER BY item_id;
+
+DROP TABLE seen_items;
 
 -- grain: item × location × day with sales; netted cancellations do not change what was paid
 CREATE VIEW prices_daily AS

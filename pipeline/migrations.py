@@ -19,7 +19,7 @@ from pipeline.forecasting.vintages import FORECAST_TABLES, Vintage, file_hash, p
 from pipeline.lake import Lake
 from pipeline.tables import TABLES
 
-FORMAT = 4
+FORMAT = 5
 """Format of the lake that this version writes."""
 _FILE = "format.json"
 
@@ -178,17 +178,31 @@ def _to_three(lake: Lake) -> None:
 def _planned_prices(lake: Lake) -> None:
     """To format 4: promotions may carry a planned price; until then none was read."""
     for name in ("raw_promotions", "promotions"):
-        added = [field for field in TABLES[name].arrow_schema if field.name in {"unit_price", "currency"}]
-        for path in sorted(lake.folder(name).glob("*/*.parquet")):
-            table = pq.ParquetFile(path).read()
-            if "unit_price" in table.column_names:
-                continue
-            for field in added:
-                table = table.append_column(field, pa.nulls(len(table), field.type))
-            partition, _, value = path.parent.name.partition("=")
-            with lake.connect() as con:
-                lake.write(con, name, {partition: value}, table, path.stem)
+        _with_nulls(lake, name, {"unit_price", "currency"})
 
 
-_STEPS: dict[int, Callable[[Lake], None]] = {2: _vintages_apart, 3: _to_three, 4: _planned_prices}
+def _launches(lake: Lake) -> None:
+    """To format 5: item master data may say from when an item is on sale and for how much; until then nothing was read of it."""
+    _with_nulls(lake, "raw_items", {"unit_price", "currency", "on_sale_from"})
+
+
+def _with_nulls(lake: Lake, name: str, columns: set[str]) -> None:
+    """Give all files of a table some columns that they lack, empty."""
+    for path in sorted(lake.folder(name).glob("*/*.parquet")):
+        table = pq.ParquetFile(path).read()
+        added = [
+            field
+            for field in TABLES[name].arrow_schema
+            if field.name in columns and field.name not in table.column_names
+        ]
+        if not added:
+            continue
+        for field in added:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+        partition, _, value = path.parent.name.partition("=")
+        with lake.connect() as con:
+            lake.write(con, name, {partition: value}, table, path.stem)
+
+
+_STEPS: dict[int, Callable[[Lake], None]] = {2: _vintages_apart, 3: _to_three, 4: _planned_prices, 5: _launches}
 """What brings a lake to each format from the one before."""

@@ -246,6 +246,10 @@ class MembersSettings(Closed):
         default_factory=_untrained, description="Croston's method for intermittent series (SBA)."
     )
     lightgbm: MemberSettings = Field(default_factory=_on, description="LightGBM quantiles on features made in SQL.")
+    launches: UntrainedMemberSettings = Field(
+        default_factory=lambda: UntrainedMemberSettings(on=True),
+        description="New items, from words, price and kind, as earlier launches went; hands over to the others.",
+    )
     lstm: MemberSettings = Field(default_factory=_off, description="LSTM sequence-to-sequence network.")
     transformer: MemberSettings = Field(default_factory=_off, description="Transformer over weekly patches.")
     mlp: MemberSettings = Field(default_factory=_off, description="Plain network with the hurdle-lognormal likelihood.")

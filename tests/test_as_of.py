@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.as_of import AsOfView, as_of_view, known_days
+from pipeline.as_of import ANNOUNCED_DAYS, AsOfView, as_of_view, known_days
 from pipeline.errors import HistoryError
 from pipeline.lake import Lake
 from pipeline.settings import ComputeSettings
@@ -19,7 +19,7 @@ from pipeline.tables import TABLES
 FIRST = date(2024, 1, 1)
 VIEWS = (
     "order_lines", "demand_daily", "shop_days", "items", "prices_daily", "promotions", "promotions_daily",
-    "calendar_occurrences", "calendar_daily", "calendar_events",
+    "calendar_occurrences", "calendar_daily", "calendar_events", "announced_items",
 )  # fmt: skip
 
 Facts = Mapping[str, Iterable[Mapping[str, Any]]]
@@ -162,6 +162,38 @@ def test_an_item_knows_its_first_and_last_sale_of_the_night(lake_with: Callable[
     assert seen == {1: (on(0), on(1)), 3: (on(1), on(1)), 4: (on(1), on(4))}
 
 
+def announced(view: AsOfView) -> list[tuple[Any, ...]]:
+    return rows(view, "SELECT item_id, on_sale_from, unit_price FROM announced_items ORDER BY item_id")
+
+
+def test_an_item_is_announced_from_its_announcement_to_its_first_sale(lake_with: Callable[[Facts], Lake]) -> None:
+    lake = lake_with(
+        {
+            "demand_changes": [change(), change("jug", day=20)],
+            "item_sightings": [
+                sighting("mug", "a mug", 0),
+                *(sighting(item, f"a {item}", 5, 0, "master") for item in ("jug", "mug", "urn")),
+                sighting("jug", "a jug", 20),
+            ],
+            "announced_items": [
+                {"item_id": "jug", "on_sale_from": on(15), "unit_price": 4.0, "known_on": on(5)},
+                {"item_id": "jug", "on_sale_from": on(18), "unit_price": None, "known_on": on(9)},
+                {"item_id": "mug", "on_sale_from": on(15), "unit_price": 4.0, "known_on": on(5)},
+            ],
+        }
+    )
+
+    def known(night: int) -> list[tuple[Any, ...]]:
+        with as_of_view(lake, on(night)) as view:
+            return announced(view)
+
+    assert known(4) == []
+    assert known(5) == [("jug", on(15), 4.0), ("urn", on(5), None)]  # without a day it counts from when it was named
+    assert known(9) == [("jug", on(18), 4.0), ("urn", on(5), None)]  # what was said last counts, of each for itself
+    assert known(20) == [("urn", on(5), None)]
+    assert known(5 + ANNOUNCED_DAYS) == []  # it never sold
+
+
 def test_prices_are_what_was_paid_whatever_was_cancelled(lake_with: Callable[[Facts], Lake]) -> None:
     lake = lake_with({"demand_changes": [change(units=10), change(units=-10, reason="cancellation")]})
     with as_of_view(lake, FIRST) as view:
@@ -284,6 +316,12 @@ OCCURRENCES = st.builds(
     },
     st.sampled_from(["fair", "sale"]), DAYS, st.one_of(st.none(), DAYS),
 )  # fmt: skip
+ANNOUNCEMENTS = st.builds(
+    lambda item, starts, price, known: {
+        "item_id": item, "on_sale_from": None if starts is None else on(starts), "unit_price": price, "known_on": on(known),
+    },
+    st.sampled_from(["mug", "jug", "urn"]), st.one_of(st.none(), DAYS), st.sampled_from([None, 2.0, 3.5]), DAYS,
+)  # fmt: skip
 CALENDAR = [
     {"country": "FR", "day": on(day), "weekday": on(day).isoweekday(), "is_holiday": False, "holiday": "", "events": []}
     for day in range(-10, 60)
@@ -308,6 +346,9 @@ def contents(lake: Lake, night: date, by_location: bool) -> dict[str, Any]:
             "demand_changes": st.lists(CHANGES, max_size=25),
             "item_sightings": st.lists(SIGHTINGS, max_size=8),
             "promotions": st.lists(PROMOTIONS, max_size=5),
+            "announced_items": st.lists(
+                ANNOUNCEMENTS, max_size=4, unique_by=lambda row: (row["item_id"], row["known_on"])
+            ),
             "order_lines": st.lists(LINES, max_size=8),
             "calendar_occurrences": st.lists(OCCURRENCES, max_size=4),
         }

@@ -88,7 +88,7 @@ def rows(lake: Lake, table: str) -> list[tuple[object, ...]]:
 
 def test_a_home_of_format_1_keeps_every_row_and_gets_its_vintages(old: Lake) -> None:
     before = {table: rows(old, table) for table in ("forecasts", "forecast_totals")}
-    assert bring_up_to_date(old) == (2, 3, 4)
+    assert bring_up_to_date(old) == (2, 3, 4, 5)
     assert {table: rows(old, table) for table in before} == before
     (vintage,) = vintages(old)
     assert (vintage.as_of, vintage.model_version, vintage.made_at) == (NIGHT, "almanac-shop/1", MADE_AT)
@@ -135,7 +135,7 @@ def test_decisions_of_format_2_say_by_which_rule_they_were_made(old: Lake) -> No
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), folder / f"{part}.parquet")
     assert not is_up_to_date(old)
-    assert bring_up_to_date(old) == (2, 3, 4)
+    assert bring_up_to_date(old) == (2, 3, 4, 5)
     assert is_up_to_date(old)
     with old.connect() as con:
         found = con.execute(
@@ -183,8 +183,27 @@ def test_promotions_of_format_3_are_kept_and_plan_no_price(tmp_path: Path) -> No
         (lake.root / folder).mkdir(parents=True)
         pq.write_table(pa.table(columns), lake.root / folder / "f.parquet")
     (lake.root / "format.json").write_text('{"format": 3}')
-    assert bring_up_to_date(lake) == (4,)
+    assert bring_up_to_date(lake) == (4, 5)
     (kept,), (delivered,) = rows(lake, "promotions"), rows(lake, "raw_promotions")
     assert kept == ("a", "", "display", date(2022, 1, 8), date(2022, 1, 14), 0.5, None, date(2022, 1, 1))
     assert delivered[5:9] == (0.5, None, None, date(2022, 1, 1))
+    assert bring_up_to_date(lake) == ()
+
+
+def test_item_master_data_of_format_4_is_kept_and_announces_nothing(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    (folder := lake.root / "raw_items" / "file_hash=f").mkdir(parents=True)
+    known = pa.array([date(2022, 1, 1)], pa.date32())
+    item = {
+        "item_id": ["a"],
+        "item_text": ["a mug"],
+        "category": ["cups"],
+        "known_on": known,
+        "source": ["s"],
+        "line": [2],
+    }
+    pq.write_table(pa.table(item), folder / "part.parquet")
+    (lake.root / "format.json").write_text('{"format": 4}')
+    assert bring_up_to_date(lake) == (5,)
+    assert rows(lake, "raw_items") == [("a", "a mug", "cups", None, None, None, date(2022, 1, 1), "s", "f", 2)]
     assert bring_up_to_date(lake) == ()

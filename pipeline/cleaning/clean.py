@@ -169,6 +169,7 @@ def _clean_delivery(
             make_text_table(con, "item_texts", f"SELECT item_text FROM raw_items WHERE file_hash = {sql_text(part)}")
             _drop_checkpoints(con, lake, "raw_items WHERE file_hash = getvariable('file_hash')")
             ledgers.write(con, "item_sightings", _SQL["master_sightings"], part)
+            ledgers.write(con, "announced_items", _SQL["announced_items"], part)
         else:
             con.execute(_SQL["delivery_lines"])
             ledgers.write(con, "order_lines", "FROM delivery_lines", part)
@@ -235,6 +236,7 @@ def _prepare(
         "source": delivery.source,
         "time_zone": settings.shop.timezone,
         "look_back_days": LOOK_BACK_DAYS,
+        "currencies": [settings.shop.currency, *settings.shop.exchange_rates],
     }
     for name, value in variables.items():
         con.execute(f"SET VARIABLE {name} = $1", [value])
@@ -255,10 +257,9 @@ def _prepare(
 
 
 def _check_currencies(con: duckdb.DuckDBPyConnection, settings: Settings, delivery: _Delivery) -> None:
-    known = list(settings.shop.rates)
     unknown = con.execute(
-        "SELECT DISTINCT currency FROM own_lines WHERE kind = 'sale' AND NOT list_contains($1, currency) ORDER BY 1",
-        [known],
+        "SELECT DISTINCT currency FROM own_lines WHERE kind = 'sale' "
+        "AND NOT list_contains(getvariable('currencies'), currency) ORDER BY 1"
     ).fetchall()
     if unknown:
         names = ", ".join(str(row[0]) for row in unknown)

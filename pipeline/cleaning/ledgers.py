@@ -18,7 +18,7 @@ import duckdb
 from pipeline.ingestion.standing import cache_folder, standing
 from pipeline.lake import Lake, replace_file
 
-WRITTEN: Final = ("order_lines", "netted_lines", "demand_changes", "item_sightings")
+WRITTEN: Final = ("order_lines", "netted_lines", "demand_changes", "item_sightings", "announced_items")
 """Ledgers that a delivery's cleaning writes, each as parts named after the delivery."""
 
 

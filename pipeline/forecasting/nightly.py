@@ -19,15 +19,17 @@ from pipeline.as_of import AsOfView, as_of_view
 from pipeline.errors import ModelError
 from pipeline.forecasting.periods import KINDS, periods
 from pipeline.forecasting.rows import distribution, repeated, stamped
+from pipeline.forecasting.similar import similar_items
 from pipeline.forecasting.totals import TOTAL, Group, Totals
 from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.models.base import Fitted, Forecast, Progress, silent
+from pipeline.models.ensemble import knows_launches
 from pipeline.models.panel import Panel
 from pipeline.models.paths import Paths, SeriesPaths, finest
 from pipeline.models.quantiles import whole_units
 from pipeline.settings import QUANTILES, Settings
-from pipeline.training.panel import active_series, build_panel
+from pipeline.training.panel import active_series, announced_series, build_panel
 
 SLICE = 2048
 """Series forecast at once: about 200 MB with four years of history and a grid of 40 levels."""
@@ -86,9 +88,10 @@ def make_forecasts(
     home: Path | None = None,
     progress: Progress = silent,
 ) -> ForecastReport:
-    """Forecast every item sold within `forecast.active_days`, and the sums of those forecasts.
+    """Forecast every item sold within `forecast.active_days` or announced, and the sums of those forecasts.
 
-    Writes one part, named after the model version, of the night's partition of `forecasts` and of `forecast_totals`;
+    Writes one part, named after the model version, of the night's partition of `forecasts`, `forecast_totals` and, where
+    there are new items, `similar_items`;
     a repeat gives the same bytes, and a killed run leaves what stood before.
 
     Args:
@@ -107,11 +110,14 @@ def make_forecasts(
     began = time.perf_counter()
     forecast = settings.forecast
     series = active_series(view, forecast.active_days)
+    if knows_launches(fitted):
+        series = sorted(series + announced_series(view, forecast.horizon_days))
     first_day = view.as_of + timedelta(days=1)
     stamp = {"model_version": model_version, "data_snapshot": view.snapshot}
     partition = {"as_of": view.as_of.isoformat()}
     part = part_of(model_version)
     rows = total_rows = done = 0
+    similar: list[pa.Table] = []
     units = 0.0
     failed: dict[str, str] = {}
     totals = Totals(
@@ -145,12 +151,21 @@ def make_forecasts(
             write_days(stamped(days, stamp))
             write_totals(stamped(items, stamp))
             rows, total_rows = rows + len(days), total_rows + len(items)
+            similar += similar_items(panel, fitted)
             units += float(answer.mean.sum())
             done += panel.series
             progress("forecast", done, len(series))
         groups = totals.groups()
         write_totals(stamped(groups, stamp))
         total_rows += len(groups)
+    if similar:
+        lake.write(
+            view.con,
+            "similar_items",
+            partition,
+            stamped(pa.concat_tables(similar), {"model_version": model_version}),
+            part,
+        )
     return ForecastReport(
         as_of=view.as_of,
         model_version=model_version,

@@ -56,14 +56,17 @@ def read_items(
     items = mapping.items
     if items is None:
         raise ValueError(f"{mapping.name} has no items")
-    used = [cell for cell in (items.item_id, items.item_text, items.category) if cell is not None]
+    parts = (items.item_id, items.item_text, items.category, items.price, items.on_sale_from)
+    used = [cell for cell in parts if cell is not None]
     records = _open(con, path, items, used, scratch)
     cells = Cells(items, records.columns)
     con.execute(
         f"CREATE OR REPLACE TEMP VIEW item_cells AS SELECT line, {cells.text(items.item_id)} AS item_id, "
-        f"{cells.text(items.item_text)} AS item_text, {cells.text(items.category)} AS category FROM numbered"
+        f"{cells.text(items.item_text)} AS item_text, {cells.text(items.category)} AS category, "
+        f"{_price(cells, items.price)} AS unit_price, {_date(cells, items.on_sale_from)} AS on_sale_from FROM numbered"
     )
     con.execute("SET VARIABLE source = $1", [mapping.name])
+    con.execute("SET VARIABLE currency = $1", [mapping.currency])
     con.execute("SET VARIABLE known_on = $1::DATE", [known_on])
     lines, readable = con.execute("SELECT count(*), count(item_id) FROM item_cells").fetchall()[0]
     _check(lines, readable, records.rejected, items, f"every line lacks {items.item_id.label}")
@@ -127,7 +130,7 @@ def _promotion_cells(promotions: PromotionsMapping, records: Records) -> str:
     return (
         f"SELECT line, {cells.text(promotions.item_id)} AS item_id, {cells.text(promotions.location)} AS location, "
         f"{cells.text(start)} AS period_start, {cells.text(promotions.ends_on)} AS period_end, "
-        f"{_planned_price(cells, promotions.price)} AS planned_price, {kinds} AS kinds "
+        f"{_price(cells, promotions.price)} AS planned_price, {kinds} AS kinds "
         "FROM numbered"
     )
 
@@ -160,11 +163,15 @@ def _sum_lines(con: duckdb.DuckDBPyConnection, promotions: PromotionsMapping) ->
     )
 
 
-def _planned_price(cells: Cells, price: Cell | None) -> str:
-    """The planned price; not a number where something stands there that is none."""
+def _price(cells: Cells, price: Cell | None) -> str:
+    """A price; not a number where something stands there that is none."""
     if price is None:
         return "NULL::DOUBLE"
     return f"CASE WHEN {cells.not_a_number(price)} THEN 'nan'::DOUBLE ELSE {cells.number(price)}::DOUBLE END"
+
+
+def _date(cells: Cells, cell: Cell | None) -> str:
+    return "NULL::DATE" if cell is None else cells.date(cell)
 
 
 def _takes_place(cells: Cells, column: str, none: tuple[str, ...]) -> str:

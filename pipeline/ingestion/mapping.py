@@ -193,6 +193,14 @@ class ItemsMapping(FileMapping):
     item_id: Cell = Field(description="Item, as order lines name it.")
     item_text: Cell | None = Field(default=None, description="Description.")
     category: Cell | None = Field(default=None, description="Category, levels joined by ' > '.")
+    price: Cell | None = Field(
+        default=None, description="Price of one unit at its launch, in the mapping's currency; empty: not known yet."
+    )
+    on_sale_from: Cell | None = Field(
+        default=None,
+        description="First day on which it is to be sold. Items without one, not sold yet, count as on sale from the first "
+        "delivery that names them.",
+    )
     known_from: date | None = Field(
         default=None,
         description="Day from which the first delivery counts as known, for a catalogue loaded with its history; later "

@@ -3,7 +3,8 @@
 A member that cannot be fitted, or cannot answer, is left out and named, and the night goes on with the others: a degraded
 night. Weights per volume class, and how days move together, come from days that no member has seen (`weights.py`,
 `calibration.py`); what the night forecasts with has then learned those days too. How sums are spread is taken from the
-first member that learned it.
+first member that learned it. One member, `launches`, speaks for young series alone, and hands over to the others
+(`handover.py`).
 """
 
 import json
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HistoryError, ModelError, TransientError, heed_stop
 from pipeline.model_settings import EnsembleSettings
+from pipeline.models import handover
+from pipeline.models.averaging import IN_GRID, asked, averaged, grid_of, listed, within
 from pipeline.models.base import (
     Array,
     Compute,
@@ -30,16 +33,15 @@ from pipeline.models.base import (
     silent,
 )
 from pipeline.models.calibration import item_shares, level_share
+from pipeline.models.handover import Launched
 from pipeline.models.panel import Panel
-from pipeline.models.quantiles import GRID_LEVELS, whole_units
-from pipeline.models.rare_sales import order_sizes, with_rare_sales
 from pipeline.models.weights import CLASSES, VolumeClasses, class_weights
-from pipeline.settings import QUANTILES
 
 NAME = "ensemble"
+LAUNCHES = "launches"
+"""The member that forecasts young series, and is weighed by their age."""
 DESCRIPTION_FILE = "ensemble.json"
 FORMAT = 1
-_IN_GRID = [GRID_LEVELS.index(level) for level in QUANTILES]
 _SERIES = 2000
 """Series that weights and calibration are fitted on: half of them best sellers, the others spread over the rest."""
 
@@ -87,10 +89,12 @@ class Ensemble:
                     panel,
                     folder=folder / name,
                     compute=compute,
-                    progress=_within(name, progress),
+                    progress=within(name, progress),
                     start=start.members.get(name) if start else None,
                 )
             except HistoryError as error:
+                if name == LAUNCHES:
+                    continue  # a shop that saw few launches lacks nothing
                 failed[name] = str(error)
                 too_short.append(error)
             except TransientError:
@@ -98,12 +102,13 @@ class Ensemble:
             except Exception as error:  # whatever a library trips over must not stop the night
                 heed_stop(error)
                 failed[name] = f"{type(error).__name__}: {error}"
-        if not fitted:
+        if not fitted.keys() - {LAUNCHES}:
             if len(too_short) == len(failed) and too_short:
                 raise too_short[0]
-            raise ModelError("no member of the ensemble could be fitted:\n" + _listed(failed))
+            raise ModelError("no member of the ensemble could be fitted:\n" + listed(failed))
         held = _held_back(panel, fitted, self.validation_days)
         combined = _combine(panel, fitted, failed, held, self.settings)
+        combined = replace(combined, handover_days=_handover_days(panel, held, combined))
         combined = replace(combined, report=_report(combined, held, time.perf_counter() - began))
         unseen = {name: member.validated or member for name, member in combined.members.items()}
         return replace(combined, validated=replace(combined, members=unseen))
@@ -115,10 +120,11 @@ class FittedEnsemble:
 
     Attributes:
         members: name → fitted member.
-        weights: (classes, members) weights.
+        weights: (classes, members but `launches`) weights.
         classes: where volume classes begin.
         dependence: how days and items move together, all series alike.
         item_shares: (classes,) share of variance common to all days of a series, per class.
+        handover_days: see `handover.shares`.
         failed: members that are on but could not be fitted, with the reason.
         report: what the training did.
         name: as in the registry.
@@ -130,6 +136,7 @@ class FittedEnsemble:
     classes: VolumeClasses
     item_shares: Array
     dependence: Dependence = field(default_factory=Dependence)
+    handover_days: float = handover.USUAL_DAYS
     failed: Mapping[str, str] = field(default_factory=dict)
     report: TrainingReport = field(default_factory=TrainingReport)
     name: str = NAME
@@ -147,20 +154,37 @@ class FittedEnsemble:
             ModelError: no member could answer, with the reason of each.
         """
         failed = dict(self.failed)
-        answers = _asked(self.members, panel, horizon, failed, progress)
+        answers = asked(_ageless(self.members), panel, horizon, failed, progress)
         classes = self.classes.index(panel)
-        answer = _averaged(panel, answers, self._weights_of(answers)[classes])
+        launched = self._launched(panel, horizon, failed, progress)
+        answer = averaged(panel, answers, self._weights_of(answers)[classes], launched)
+        item_share = self.item_shares[classes]
+        if launched is not None and launched.forecast.item_share is not None:
+            launched.into(item_share, launched.forecast.item_share)
         return replace(
             answer,
             grid=answer.grid if grid else None,
             grid_levels=answer.grid_levels if grid else None,
-            item_share=self.item_shares[classes],
+            item_share=item_share,
             failed=failed,
         )
 
+    def _launched(self, panel: Panel, horizon: int, failed: dict[str, str], progress: Progress) -> Launched | None:
+        """What the launches' forecaster says of young series; None without it, or where it cannot answer."""
+        rows = handover.young(panel)
+        member = self.members.get(LAUNCHES)
+        if member is None or not len(rows):
+            return None
+        mine = panel.rows(rows)
+        try:
+            answer = asked({LAUNCHES: member}, mine, horizon, failed, progress)[LAUNCHES]
+        except ModelError:
+            return None  # the reason stands in `failed`
+        return Launched(rows, handover.shares(mine, self.handover_days), answer)
+
     def _weights_of(self, answers: Mapping[str, Forecast]) -> Array:
         """(classes, answers) weights of those who answered."""
-        mine = self.weights[:, [index for index, name in enumerate(self.members) if name in answers]]
+        mine = self.weights[:, [index for index, name in enumerate(_ageless(self.members)) if name in answers]]
         total = mine.sum(axis=1, keepdims=True)
         return np.where(total > 0, mine / np.where(total > 0, total, 1.0), 1 / len(answers))
 
@@ -181,15 +205,21 @@ class FittedEnsemble:
             "format": FORMAT,
             "members": list(self.members),
             "weights": {
-                name: dict(zip(self.members, row, strict=True))
+                name: dict(zip(_ageless(self.members), row, strict=True))
                 for name, row in zip(CLASSES, self.weights.tolist(), strict=True)
             },
             "least_units": list(self.classes.least),
             "item_shares": self.item_shares.tolist(),
             "dependence": asdict(self.dependence),
+            "handover_days": self.handover_days,
             "failed": dict(self.failed),
             "report": asdict(self.report),
         }
+
+
+def knows_launches(fitted: Fitted) -> bool:
+    """Whether a forecaster can say how an item will sell that never did."""
+    return LAUNCHES in members_of(fitted)
 
 
 def members_of(fitted: Fitted) -> Mapping[str, Fitted]:
@@ -217,10 +247,11 @@ def load_ensemble(folder: Path, load_member: Callable[[Path], Fitted]) -> Fitted
         report = TrainingReport(**content["report"])
         return FittedEnsemble(
             members=members,
-            weights=np.array([[content["weights"][of][name] for name in members] for of in CLASSES]),
+            weights=np.array([[content["weights"][of][name] for name in _ageless(members)] for of in CLASSES]),
             classes=VolumeClasses(tuple(content["least_units"])),
             item_shares=np.array(content["item_shares"]),
             dependence=Dependence(**content["dependence"]),
+            handover_days=float(content.get("handover_days", handover.USUAL_DAYS)),
             failed=failed,
             report=replace(
                 report, parts={name: TrainingReport(**part) for name, part in content["report"]["parts"].items()}
@@ -244,8 +275,8 @@ def _loaded(
             members[name] = load_member(folder / name)
         except ModelError as error:
             failed[name] = str(error)
-    if not members:
-        raise ModelError(f"{folder}: no member of the stored ensemble can be read:\n{_listed(failed)}")
+    if not _ageless(members):
+        raise ModelError(f"{folder}: no member of the stored ensemble can be read:\n{listed(failed)}")
     return members
 
 
@@ -267,21 +298,22 @@ def _combine(
     rows, stands_for = _spread(panel, origin)
     cut = panel.rows(rows).until(origin)
     actual = panel.units[rows, origin:].astype(np.float64)
-    answers = _asked({name: member.validated or member for name, member in fitted.items()}, cut, held, failed)
+    unseen = {name: member.validated or member for name, member in _ageless(fitted).items()}
+    answers = asked(unseen, cut, held, failed)
     classes = VolumeClasses.of(panel)
     of_series = classes.index(cut)
-    quantiles = {name: _grid_of(answer)[..., _IN_GRID] for name, answer in answers.items()}
+    quantiles = {name: grid_of(answer)[..., IN_GRID] for name, answer in answers.items()}
     weights = class_weights(actual, quantiles, of_series, shrinkage=settings.shrinkage)
     average = weights.mean(axis=0)
     market = sum(share * fitted[name].dependence.market for share, name in zip(average, answers, strict=True))
-    together = _averaged(cut, answers, weights[of_series])
+    together = averaged(cut, answers, weights[of_series])
     level = level_share(panel, together, stands_for, float(market))
     dependence = Dependence(market=float(market), level=level)
     shares = np.full(len(CLASSES), dependence.item)
     if actual.sum() > 0:
         shares = item_shares(cut, together, actual, of_series, dependence, count=len(CLASSES))
     return FittedEnsemble(
-        members={name: fitted[name] for name in answers},
+        members={name: member for name, member in fitted.items() if name in answers or name == LAUNCHES},
         weights=weights,
         classes=classes,
         item_shares=shares,
@@ -290,55 +322,24 @@ def _combine(
     )
 
 
-def _averaged(panel: Panel, answers: Mapping[str, Forecast], share: Array) -> Forecast:
-    """Average of the answers with (S, answers) shares; what no member learned of rare sales is added."""
-    series, horizon = next(iter(answers.values())).mean.shape
-    mean = np.zeros((series, horizon))
-    finer = np.zeros((series, horizon, len(GRID_LEVELS)))
-    for weight, answer in zip(share.T, answers.values(), strict=True):
-        mean += weight[:, None] * answer.mean
-        finer += weight[:, None, None] * _grid_of(answer)
-    return Forecast(
-        mean,
-        whole_units(finer[..., _IN_GRID]),
-        with_rare_sales(finer, mean, order_sizes(panel)),
-        np.array(GRID_LEVELS),
-        fallbacks=max(answer.fallbacks for answer in answers.values()),
-        stretches=next((each.stretches for each in answers.values() if each.stretches), None),
-    )
+def _handover_days(panel: Panel, held: int, combined: FittedEnsemble) -> float:
+    """Days of handing over, from young series on the last `held` days; see `handover.fitted_days`."""
+    origin = panel.history - held
+    rows = np.flatnonzero((panel.first_sold < origin) & (origin - panel.first_sold < handover.YOUNG_DAYS))
+    launches = combined.members[LAUNCHES].validated if LAUNCHES in combined.members else None
+    if launches is None or not len(rows):
+        return handover.USUAL_DAYS
+    rows = rows[:: -(-len(rows) // _SERIES)]
+    cut, actual = panel.rows(rows).until(origin), panel.units[rows, origin:].astype(np.float64)
+    unseen = {name: member.validated or member for name, member in _ageless(combined.members).items()}
+    theirs = replace(combined, members=unseen).forecast(cut, held)
+    answer = launches.forecast(cut, held)
+    return handover.fitted_days(cut, actual, (theirs.mean, theirs.quantiles), (answer.mean, answer.quantiles))
 
 
-def _asked(
-    members: Mapping[str, Fitted], panel: Panel, horizon: int, failed: dict[str, str], progress: Progress = silent
-) -> dict[str, Forecast]:
-    """Answers of the members that have one, by name; the others go to `failed`.
-
-    Raises:
-        ModelError: none has, with the reason of each.
-        TransientError: one may have an answer in a moment.
-    """
-    answers: dict[str, Forecast] = {}
-    for name, member in members.items():
-        try:
-            answer = member.forecast(panel, horizon, grid=True, progress=_within(name, progress))
-            if not (np.isfinite(answer.mean).all() and np.isfinite(_grid_of(answer)).all()):
-                raise ModelError("answered with numbers that are not finite")
-            answers[name] = answer
-        except TransientError:
-            raise
-        except Exception as error:  # see `Ensemble.fit`
-            heed_stop(error)
-            failed[name] = f"{type(error).__name__}: {error}"
-    if not answers:
-        raise ModelError("no member of the ensemble could answer:\n" + _listed(failed))
-    return answers
-
-
-def _grid_of(answer: Forecast) -> NDArray[Any]:
-    """(S, H, G) grid of an answer at the levels of the house."""
-    if answer.grid is None or answer.grid_levels is None or not np.array_equal(answer.grid_levels, GRID_LEVELS):
-        raise ModelError("answered without the grid that it was asked for")
-    return answer.grid
+def _ageless(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that speak for all series."""
+    return {name: member for name, member in members.items() if name != LAUNCHES}
 
 
 def _spread(panel: Panel, origin: int) -> tuple[NDArray[np.int64], Array]:
@@ -363,12 +364,13 @@ def _report(combined: FittedEnsemble, held: int, seconds: float) -> TrainingRepo
     weights = {
         f"weight_{name}_{of}": round(float(weight), 4)
         for of, row in zip(CLASSES, combined.weights, strict=True)
-        for name, weight in zip(combined.members, row, strict=True)
+        for name, weight in zip(_ageless(combined.members), row, strict=True)
     }
     parameters = {
         "members": ", ".join(combined.members),
         "degraded": "; ".join(f"{name}: {why}" for name, why in combined.failed.items()),
         "validation_days": held,
+        "handover_days": combined.handover_days,
         **weights,
         **{f"item_share_{of}": float(share) for of, share in zip(CLASSES, combined.item_shares, strict=True)},
     }
@@ -378,16 +380,3 @@ def _report(combined: FittedEnsemble, held: int, seconds: float) -> TrainingRepo
         stopped="some members failed" if combined.failed else "all members fitted",
         parts=parts,
     )
-
-
-def _listed(failed: Mapping[str, str]) -> str:
-    return "\n".join(f"  {name}: {why}" for name, why in failed.items())
-
-
-def _within(name: str, progress: Progress) -> Progress:
-    """Progress within one member's work."""
-
-    def tell(what: str, done: int, of: int) -> None:
-        progress(name if what == name else f"{name}, {what}", done, of)
-
-    return tell

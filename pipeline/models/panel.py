@@ -38,11 +38,13 @@ class Panel:
         calendar: (T + H, C) features of the day, the same for all series (see `calendar_names`).
         calendar_names: names of the C features.
         closed: (T + H,) the shop is closed that day: observed up to the night, expected beyond it.
-        first_sold: (S,) column of the first sale.
+        first_sold: (S,) column of the first sale; T where nothing was sold yet.
         text: (S, D) vector of the item's text; D = 0 when no language model was asked.
         category: (S,) index into `category_names`.
         category_names: names of the categories.
         item_text: (S,) text of each item as known on the night, '' where there is none.
+        on_sale: (S,) column, T or later, from which an announced item that has not sold is on sale; 0 for those that sold;
+            None: all did.
     """
 
     item_id: NDArray[np.str_]
@@ -62,6 +64,7 @@ class Panel:
     category_names: tuple[str, ...]
     promotion_lead: NDArray[np.uint8] | None = None
     item_text: NDArray[np.str_] | None = None
+    on_sale: NDArray[np.int64] | None = None
 
     @property
     def series(self) -> int:
@@ -130,4 +133,5 @@ class Panel:
             text=self.text[index],
             category=self.category[index],
             item_text=None if self.item_text is None else self.item_text[index],
+            on_sale=None if self.on_sale is None else self.on_sale[index],
         )

@@ -52,6 +52,12 @@ def _croston(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG0
     return Croston()
 
 
+def _launches(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG001 - reads vectors, not the language model
+    from pipeline.models.launches.forecaster import Launches
+
+    return Launches(settings.training)
+
+
 def _chronos(settings: Settings, home: Path | None) -> Forecaster:
     from pipeline.models.chronos import Chronos
 
@@ -98,14 +104,17 @@ def _fusion(settings: Settings, home: Path | None) -> Forecaster:
 
 
 def _ensemble(settings: Settings, home: Path | None) -> Forecaster:
-    from pipeline.models.ensemble import Ensemble
+    from pipeline.models.ensemble import LAUNCHES, Ensemble
 
     members = {}
     for name in type(settings.members).model_fields:
         if getattr(settings.members, name).on:
             members[name] = make(name, settings, home)
-    if not members:
-        raise SettingsError("no forecaster is on: set `on: true` for at least one of `members` in almanac.yaml")
+    if not members.keys() - {LAUNCHES}:
+        raise SettingsError(
+            "no forecaster is on that speaks for all items: set `on: true` for at least one of `members` in almanac.yaml, "
+            f"beside {LAUNCHES}"
+        )
     return Ensemble(members, settings.ensemble, settings.training.validation_days)
 
 
@@ -118,6 +127,7 @@ FORECASTERS: dict[str, Callable[[Settings, Path | None], Forecaster]] = {
     "seasonal_naive_year": _seasonal_naive_year,
     "croston": _croston,
     "lightgbm": _lightgbm,
+    "launches": _launches,
     "chronos": _chronos,
     "text_regression": _text_regression,
     "fusion": _fusion,
@@ -179,6 +189,7 @@ _LOADERS_WITHOUT_WEIGHTS = {
     "auto_ets": "statistical:load_statistical",
     "dynamic_theta": "statistical:load_statistical",
     "croston": "croston:FittedCroston.load",
+    "launches": "launches.forecaster:load_launches",
 }
 """Module and function that read a kind of forecaster back from its folder."""
 _LOADERS = {

@@ -9,7 +9,7 @@ import duckdb
 from pipeline.ingestion.mapping import sql_text
 from pipeline.tables import TABLES
 
-_TAKEN_FROM = ("forecasts", "forecast_totals", "vintages", "items", "demand_daily")
+_TAKEN_FROM = ("forecasts", "forecast_totals", "vintages", "items", "similar_items", "demand_daily")
 
 
 def add_comments(con: duckdb.DuckDBPyConnection, tables: tuple[str, ...]) -> None:

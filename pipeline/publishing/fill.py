@@ -22,7 +22,10 @@ from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
 BY_DELIVERY = ("raw_files", "quarantined_order_lines", "data_quality", "cleaning_report")
-BY_NIGHT = ("vintages", "model_versions", "champion_decisions", "champion_evidence", "drift", "backtest_scores")
+BY_NIGHT = (
+    *("vintages", "similar_items"),
+    *("model_versions", "champion_decisions", "champion_evidence", "drift", "backtest_scores"),
+)
 FORECASTS = ("forecasts", "forecast_totals")
 BACKTESTS = ("backtest_forecasts", "backtest_sums")
 FROM_LAKE = (*BY_DELIVERY, *BY_NIGHT, *BACKTESTS, *FORECASTS)

@@ -87,3 +87,46 @@ INNER JOIN vintages USING (as_of, model_version)
 WHERE vintages.is_current AND forecasts.as_of = (SELECT max(as_of) FROM forecasts WHERE as_of <= night::DATE);
 COMMENT ON MACRO TABLE forecast_as_of IS
 'What was forecast on a night: forecast_as_of(DATE ''2017-11-26''). Takes the newest published night up to that day.';
+
+-- grain: item × location
+CREATE VIEW new_items AS
+WITH likes AS (
+    SELECT
+        similar_items.item_id,
+        similar_items.location,
+        similar_items.as_of,
+        similar_items.model_version,
+        any_value(similar_items.days_on_sale) AS days_on_sale,
+        any_value(similar_items.launch_share) AS launch_share,
+        list(coalesce(nullif(items.item_text, ''), similar_items.similar_item_id) ORDER BY similar_items.rank) AS sells_like
+    FROM similar_items
+    LEFT JOIN items ON items.item_id = similar_items.similar_item_id
+    GROUP BY ALL
+)
+SELECT
+    likes.item_id,
+    items.item_text,
+    items.category,
+    likes.location,
+    likes.days_on_sale,
+    likes.launch_share,
+    likes.sells_like,
+    totals.period_start,
+    totals.period_end,
+    totals.mean,
+    totals.q10,
+    totals.q50,
+    totals.q90
+FROM likes
+INNER JOIN forecast_totals_latest AS totals
+    ON
+        totals.id = likes.item_id
+        AND totals.location = likes.location
+        AND totals.as_of = likes.as_of
+        AND totals.model_version = likes.model_version
+        AND totals.level = 'item-season'
+LEFT JOIN items ON items.item_id = likes.item_id;
+COMMENT ON VIEW new_items IS
+'Items that are announced or were first sold lately: what they sell like, and what is expected of them over the whole
+horizon of the newest night. One row per item and location.';
+COMMENT ON COLUMN new_items.sells_like IS 'texts of the items that its own text is nearest to, the nearest first';

@@ -71,6 +71,9 @@ TABLES = (
             item_id | VARCHAR | item
             item_text | VARCHAR | description
             category | VARCHAR | category, levels joined by ' > '
+            unit_price | DOUBLE | price of one unit at its launch in `currency`, null without; not a number where it is none
+            currency | VARCHAR | ISO 4217 code of that price
+            on_sale_from | DATE | first day on which it is to be sold, null without
             known_on | DATE | local day on which this became known
             source | VARCHAR | name of the source's mapping
             file_hash | VARCHAR | delivery that brought it
@@ -256,6 +259,20 @@ TABLES = (
             first_known | DATE | first local day on which it became known
             last_known | DATE | last such day
             known_until | DATE | last day of the quarter
+        """),
+    ),
+    Table(
+        "announced_items",
+        "cleaning",
+        "lake",
+        "What item master data said of launches: from when an item is on sale, and for how much.",
+        ("item_id", "known_on"),
+        ("known_on",),
+        columns("""
+            item_id | VARCHAR | item
+            on_sale_from | DATE | first day on which it is to be sold, null where only the price was said
+            unit_price | DOUBLE | price of one unit at its launch in the shop's currency, null without
+            known_on | DATE | local day on which it became known
         """),
     ),
     Table(

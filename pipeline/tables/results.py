@@ -177,6 +177,26 @@ TABLES = (
         published=columns("made_at | TIMESTAMP | when the vintage was made, UTC"),
     ),
     Table(
+        "similar_items",
+        "forecasting",
+        "lake",
+        "What new items sell like: for each item that is announced or was first sold lately, the items whose texts are nearest "
+        "to its own, from which level and season of its forecast are read.",
+        ("item_id", "location", "rank", "as_of", "model_version"),
+        ("as_of",),
+        columns("""
+            item_id | VARCHAR | new item
+            location | VARCHAR | location, empty for all
+            rank | INTEGER | 1 for the nearest
+            similar_item_id | VARCHAR | item that it is like
+            similarity | DOUBLE | cosine of the vectors of both texts, 1 for the same text
+            days_on_sale | INTEGER | days since the first sale of the new item; null while it is only announced
+            launch_share | DOUBLE | share of the new item's forecast that comes from launches like it, 0 to 1; the rest comes from its own sales
+            as_of | DATE | night
+            model_version | VARCHAR | version that made the forecast
+        """),
+    ),
+    Table(
         "vintages",
         "forecasting",
         "lake",

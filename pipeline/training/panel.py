@@ -72,6 +72,7 @@ def build_panel(
     category, category_names = _categories(view, items)
     if model_id is None:
         model_id = language_model_id(view, settings, home=home)
+    price = price_array(view.con, items, locations, first_day, days, horizon)
     sold = units > 0
     return Panel(
         item_id=items,
@@ -79,7 +80,7 @@ def build_panel(
         first_day=first_day,
         units=units,
         units_winsorised=winsorised,
-        price=price_array(view.con, items, locations, first_day, days, horizon),
+        price=price,
         promotion=promotion,
         promotion_kinds=kinds,
         promotion_lead=lead,
@@ -91,6 +92,7 @@ def build_panel(
         category=category,
         category_names=category_names,
         item_text=_item_text(view, items),
+        on_sale=_announced(view, items, price, days),
     )
 
 
@@ -113,6 +115,17 @@ def active_series(view: AsOfView, active_days: int, most: int | None = None) -> 
             "train on or to forecast; choose an earlier --as-of, ingest newer orders, or raise forecast.active_days in "
             "almanac.yaml"
         )
+    return [(item, location) for item, location in found]
+
+
+def announced_series(view: AsOfView, horizon: int) -> list[tuple[str, str]]:
+    """Announced items that have not sold yet and are to be on sale within the horizon, wherever the shop sells, in order."""
+    found = view.con.execute(
+        "SELECT item_id, location FROM announced_items, "
+        "(SELECT DISTINCT location FROM demand_daily WHERE day > $as_of::DATE - 28) "
+        "WHERE on_sale_from <= $as_of::DATE + $horizon::INTEGER ORDER BY ALL",
+        {"as_of": view.as_of, "horizon": horizon},
+    ).fetchall()
     return [(item, location) for item, location in found]
 
 
@@ -162,6 +175,22 @@ def _closed(view: AsOfView, settings: Settings, first_day: date, days: int, hori
         if closed and day >= first_day:
             behind[(day - first_day).days] = True
     return np.concatenate([behind, expected])
+
+
+def _announced(
+    view: AsOfView, items: NDArray[np.str_], price: NDArray[np.float32], history: int
+) -> NDArray[np.int64] | None:
+    """Column from which each announced item is on sale, 0 for those that sold; their launch prices go into `price`."""
+    found = view.con.execute("SELECT item_id, on_sale_from - $1::DATE, unit_price FROM announced_items", [view.as_of])
+    said = {item: (max(history - 1 + int(days), history), paid) for item, days, paid in found.fetchall()}
+    if not said:
+        return None
+    on_sale = np.zeros(len(items), dtype=np.int64)
+    for row, item in enumerate(items.tolist()):
+        if item in said:
+            on_sale[row], paid = said[item]
+            price[row, history:] = np.nan if paid is None else paid
+    return on_sale
 
 
 def _item_text(view: AsOfView, items: NDArray[np.str_]) -> NDArray[np.str_]:

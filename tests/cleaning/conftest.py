@@ -159,7 +159,14 @@ class Shop:
 
     def ledger(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything cleaning wrote, sorted."""
-        tables = ("order_lines", "netted_lines", "demand_changes", "item_sightings", "cleaning_report")
+        tables = (
+            "order_lines",
+            "netted_lines",
+            "demand_changes",
+            "item_sightings",
+            "announced_items",
+            "cleaning_report",
+        )
         return {table: self.sql(f"SELECT * FROM {table} ORDER BY ALL") for table in tables}
 
 

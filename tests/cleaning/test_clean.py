@@ -1,5 +1,6 @@
 """Cleaning as a whole: raw lines in, ledgers out."""
 
+import math
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -218,6 +219,24 @@ def test_a_correction_takes_its_old_text_back(shop: Any, at: Callable[..., datet
 
     assert shop.sql("SELECT item_text, sum(lines) FROM item_sightings GROUP BY 1 HAVING sum(lines) <> 0") == [
         ("a mug", 1)
+    ]
+
+
+def test_launches_are_announced_in_the_shops_currency(new_shop: Callable[..., Any]) -> None:
+    shop = new_shop(exchange_rates={"USD": 0.5})
+    said = [
+        {"item_id": "mug", "unit_price": 4.0, "currency": "EUR", "on_sale_from": date(2024, 3, 9)},
+        {"item_id": "cup", "unit_price": 4.0, "currency": "USD"},
+        {"item_id": "jug", "unit_price": 4.0, "currency": "XXX"},
+        {"item_id": "urn", "unit_price": math.nan, "currency": "EUR", "on_sale_from": date(2024, 3, 9)},
+        {"item_id": "pot", "item_text": "says nothing of its launch"},
+    ]
+    shop.deliver_items(said, MARCH_1)
+    shop.clean()
+    assert shop.sql("SELECT item_id, on_sale_from, unit_price, known_on FROM announced_items ORDER BY item_id") == [
+        ("cup", None, 2.0, MARCH_1),
+        ("mug", date(2024, 3, 9), 4.0, MARCH_1),
+        ("urn", date(2024, 3, 9), None, MARCH_1),
     ]
 
 

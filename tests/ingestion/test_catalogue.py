@@ -1,5 +1,6 @@
 """Item master data and promotions."""
 
+import math
 from datetime import UTC, date, datetime
 
 import pytest
@@ -36,6 +37,30 @@ def test_items_are_known_from_the_stated_day_and_later_ones_from_their_delivery(
         ("1", "black tea", "Food", date(2011, 6, 1)),
         ("2", "cup, big", None, date(2010, 1, 1)),
     ]
+
+
+LAUNCHES = {
+    **ITEMS,
+    "item_text": "name",
+    "price": "price",
+    "on_sale_from": "from",
+    "datetime_formats": ["%d.%m.%Y", "iso"],
+}
+
+
+def test_launches_say_from_when_and_for_how_much(home):
+    home.mapping = {**home.mapping, "orders": None, "items": LAUNCHES}
+    home.drop(
+        "items.csv",
+        "id,name,cat,price,from\n1,tea,,2.50,24.12.2010\n2,cup,,,2011-01-05\n3,pot,,dear,soon\n4,urn,,,\n1,,,3.00,\n",
+    )
+    home.ingest(datetime(2011, 1, 1, tzinfo=UTC))
+    rows = home.read("SELECT item_id, item_text, unit_price, currency, on_sale_from FROM raw_items ORDER BY item_id")
+    assert [row[:2] for row in rows] == [("1", "tea"), ("2", "cup"), ("3", "pot"), ("4", "urn")]
+    assert [row[2] for row in rows[:2]] == [3.0, None]
+    assert math.isnan(rows[2][2])  # something stands there, and is no price
+    assert {row[3] for row in rows} == {home.mapping["currency"]}
+    assert [row[4] for row in rows] == [date(2010, 12, 24), date(2011, 1, 5), None, None]
 
 
 PROMO = "item,store,week,display,mailer\nA,1,1,9,0\nA,2,1,3,B\nA,1,2,0,B\nB,3,2,,B\nB,4,x,1,1\n"

@@ -84,15 +84,22 @@ def write_vintage_of(
             ("forecast_totals", totals(night, scaled, version)),
         ):
             lake.write(con, table, {"as_of": night.isoformat()}, rows, part=part_of(version))
+    return write_row_of(lake, night, version, len(scaled), made_at=made_at, is_named=is_named)
+
+
+def write_row_of(
+    lake: Lake, night: date, version: str, series: int, *, made_at: datetime | None = None, is_named: bool = False
+) -> Vintage:
+    """The row in `vintages` of forecasts that stand in the lake."""
     vintage = Vintage(
         as_of=night,
         model_version=version,
         trained_as_of=night,
         is_named=is_named,
         data_snapshot="0" * 32,
-        series=len(scaled),
-        forecast_rows=len(scaled) * HORIZON,
-        total_rows=(len(scaled) + 1) * (HORIZON // 7 + 1) + HORIZON,
+        series=series,
+        forecast_rows=series * HORIZON,
+        total_rows=(series + 1) * (HORIZON // 7 + 1) + HORIZON,
         forecasts_hash="",
         totals_hash="",
         settings_hash="",

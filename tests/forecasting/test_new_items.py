@@ -1,0 +1,134 @@
+"""A night's new items: announced ones are forecast, and what they sell like is said."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.as_of import AsOfView, as_of_view
+from pipeline.enrichment.calendar import build_calendar
+from pipeline.forecasting.nightly import make_forecasts
+from pipeline.lake import Lake
+from pipeline.model_settings import EnsembleSettings
+from pipeline.models.base import Compute
+from pipeline.models.ensemble import LAUNCHES, Ensemble, FittedEnsemble
+from pipeline.models.launches.forecaster import Launches
+from pipeline.models.seasonal_naive import SeasonalNaive
+from pipeline.publishing.publish import publish
+from pipeline.publishing.query import query
+from pipeline.training import panel as panels
+from tests.forecasting.fakes import AS_OF, some_settings, write_demand
+from tests.models.launching_shop import launching_shop
+from tests.publishing.shop import write_row_of
+
+MODEL = "test@0"
+NEW = ("soon", "late", "far", "obsolete")
+"""Announced for the day after the night, for twenty days later, for beyond the horizon; and named years ago, never sold."""
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    shop, theme, _ = launching_shop(days=300, there=120, launches=90, last=0)
+    lake = Lake(tmp_path_factory.mktemp("new"))
+    first = AS_OF - timedelta(days=shop.history - 1)
+    sales = [
+        (str(shop.item_id[row]), "", first + timedelta(days=int(day)), int(shop.units[row, day]))
+        for row, day in zip(*np.nonzero(shop.units), strict=True)
+    ]
+    write_demand(lake, sales, known_on=AS_OF)
+    build_calendar(lake, some_settings(), first, AS_OF + timedelta(days=91))
+    like = int(np.flatnonzero(theme[:120] == 2)[0])
+    texts = {str(item): (f"text of {item}", shop.text[row]) for row, item in enumerate(shop.item_id)}
+    texts |= {item: (f"text of {item}", shop.text[like]) for item in NEW}
+    named = {"item_id": list(texts), "item_text": [text for text, _ in texts.values()], "category": [""] * len(texts)}
+    origin = {"origin": ["master" if item in NEW else "orders" for item in texts], "lines": [1] * len(texts)}
+    starts = {"soon": 1, "late": 20, "far": 200, "obsolete": -400}
+    said = {"item_id": list(NEW), "on_sale_from": [AS_OF + timedelta(days=starts[item]) for item in NEW]}
+    with lake.connect() as con:
+        lake.write(con, "item_sightings", {"known_on": AS_OF.isoformat()}, pa.table(named | origin))
+        lake.write(con, "announced_items", {"known_on": AS_OF.isoformat()}, pa.table(said | {"unit_price": [2.0] * 4}))
+        con.register(
+            "texts", pa.table({"item_text": named["item_text"], "vector": [v.tolist() for _, v in texts.values()]})
+        )
+        lake.write(
+            con,
+            "item_text_features",
+            {"model_id": MODEL, "batch": "all"},
+            "SELECT left(sha256(item_text), 32) AS text_hash, item_text, vector::FLOAT[] AS vector FROM texts ORDER BY 1",
+        )
+    return lake
+
+
+@pytest.fixture(scope="module")
+def view(lake: Lake) -> Iterator[AsOfView]:
+    with as_of_view(lake, AS_OF) as view, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(panels, "language_model_id", lambda *_, **__: MODEL)
+        yield view
+
+
+@pytest.fixture(scope="module")
+def fitted(view: AsOfView, lake: Lake) -> FittedEnsemble:
+    panel = panels.build_panel(view, some_settings(), horizon=91)
+    members = {"seasonal_naive": SeasonalNaive(), LAUNCHES: Launches()}
+    return Ensemble(members, EnsembleSettings()).fit(panel, folder=lake.home / "fit", compute=Compute(threads=1))
+
+
+@pytest.fixture(scope="module")
+def home(view: AsOfView, lake: Lake, fitted: FittedEnsemble) -> Path:
+    report = make_forecasts(view, lake, some_settings(), fitted, "ensemble/1")
+    write_row_of(lake, AS_OF, "ensemble/1", report.series)
+    publish(lake, some_settings(), AS_OF)
+    return lake.home
+
+
+def ask(home: Path, sql: str) -> list[tuple]:
+    return query(home, sql).rows
+
+
+def test_an_announced_item_is_forecast_from_the_day_it_is_on_sale(home):
+    first = dict(ask(home, "SELECT item_id, min(target_date) FROM forecasts WHERE mean > 0 GROUP BY 1"))
+    assert first["soon"] == AS_OF + timedelta(days=1)
+    assert first["late"] == AS_OF + timedelta(days=20)
+    assert not {"far", "obsolete"} & first.keys()
+
+
+def test_it_is_in_the_sums_too(home):
+    season = dict(
+        ask(home, "SELECT id, mean FROM forecast_totals WHERE level = 'item-season' AND id IN ('soon', 'late')")
+    )
+    assert season["soon"] > season["late"] > 0
+
+
+def test_the_panel_knows_price_and_day_of_an_announcement(view):
+    panel = panels.build_panel(view, some_settings(), horizon=91, series=[("late", ""), ("item-0", "")])
+    assert panel.on_sale.tolist() == [panel.history + 19, 0]
+    assert panel.first_sold.tolist()[0] == panel.history
+    assert np.isnan(panel.price[0, : panel.history]).all()
+    assert (panel.price[0, panel.history :] == 2.0).all()
+
+
+def test_a_model_without_launches_forecasts_no_announced_item(view, lake, fitted):
+    naive = fitted.members["seasonal_naive"]
+    report = make_forecasts(view, lake, some_settings(), naive, "naive/1")
+    assert report.series == len(panels.active_series(view, 365))
+
+
+def test_what_a_new_item_sells_like_is_shown(home):
+    found = ask(home, "SELECT item_id, days_on_sale, launch_share, sells_like, mean, q10, q90 FROM new_items")
+    by_item = {row[0]: row for row in found}
+    assert by_item["soon"][1] is None
+    assert by_item["soon"][2] == 1
+    assert len(by_item["soon"][3]) == 5
+    assert all(text.startswith("text of item-") for text in by_item["soon"][3])
+    assert by_item["soon"][5] <= by_item["soon"][4] <= by_item["soon"][6]
+    ages = [row[1] for row in found if row[1] is not None]
+    assert ages
+    assert min(row[2] for row in found) >= 0.05
+
+
+def test_similar_items_are_the_nearest_first(home):
+    ranks = ask(home, "SELECT item_id, list(rank ORDER BY similarity DESC, rank) FROM similar_items GROUP BY 1")
+    assert all(rank == [1, 2, 3, 4, 5] for _, rank in ranks)
