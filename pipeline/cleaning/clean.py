@@ -236,7 +236,7 @@ def _prepare(
         "source": delivery.source,
         "time_zone": settings.shop.timezone,
         "look_back_days": LOOK_BACK_DAYS,
-        "currencies": [settings.shop.currency, *settings.shop.exchange_rates],
+        "currencies": list(settings.shop.rates),
     }
     for name, value in variables.items():
         con.execute(f"SET VARIABLE {name} = $1", [value])
