@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import HistoryError
 from pipeline.models.base import Compute
-from pipeline.models.launches.examples import Words
+from pipeline.models.launches.examples import SHOP_SHARE, Words
 from pipeline.models.launches.facts import Facts
 from pipeline.models.launches.forecaster import Launches
 from pipeline.models.paths import Paths, SeriesPaths, finest
@@ -183,5 +183,5 @@ def test_text_that_says_nothing_is_like_nothing(shop, fitted):
     empty = replace(new, text=np.zeros_like(new.text))
     words = fitted.words(empty)
     assert not words.level.any()
-    assert (words.lifts == fitted.season).all()  # but that the shop has seasons
+    assert (words.lifts == SHOP_SHARE * fitted.season).all()  # but that the shop has seasons
     assert np.isfinite(fitted.forecast(empty, MONTH).mean).all()

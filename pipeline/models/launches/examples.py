@@ -18,8 +18,8 @@ STRETCHES = ((0, 28), (28, 91))
 """Days ahead whose units are learned together."""
 NEW_DAYS = 90
 """Days of a history whose items are no launches: they were there before."""
-LEVEL_OF = (80, 8.0)
-"""Neighbours that tell how well an item sells, and how sharply the nearest count: a wide circle did best on real launches."""
+LEVEL_OF = (300, 6.0)
+"""Neighbours that tell how well an item sells, and how sharply the nearest count: on real launches the wider the better, up to so many."""
 SEASON_OF = (30, 12.0)
 """The same of when in the year it sells: few and near."""
 SHOP_SHARE = 0.5
@@ -69,7 +69,7 @@ class Words:
     """What the texts of items tell, through the established items whose texts are like theirs.
 
     Attributes:
-        level: (R,) how much more than for their price such items sell, in logs.
+        level: (R, 2) how much more than for their price such items sell, in logs; see `Facts.levels`.
         lifts: (R, 12) log of such items' sales in each month of the year against an even year; zero where unknown.
     """
 
@@ -80,7 +80,7 @@ class Words:
     def as_known(cls, facts: Facts, rows: NDArray[np.int64]) -> "Words":
         """What was known of rows on the day of their first sale."""
         panel = facts.panel
-        level, lifts = np.zeros(len(rows)), np.zeros((len(rows), MONTHS))
+        level, lifts = np.zeros((len(rows), 2)), np.zeros((len(rows), MONTHS))
         for day in np.unique(panel.first_sold[rows]):
             mine = np.flatnonzero(panel.first_sold[rows] == day)
             one = cls.of(panel.text, facts.levels(int(day)), facts.lifts(int(day)), panel.text[rows[mine]], rows[mine])
@@ -100,15 +100,15 @@ class Words:
 
         Args:
             library: (N, D) vectors of items.
-            levels: (N,) their levels, not a number where unknown.
+            levels: (N, 2) their levels, not a number where unknown.
             lifts: (N, 12) their lifts, not a number where unknown.
             queries: (Q, D) vectors.
             barred: (Q,) row of the library that is the query itself.
         """
-        found = cls(np.zeros(len(queries)), np.zeros((len(queries), MONTHS)))
+        found = cls(np.zeros((len(queries), 2)), np.zeros((len(queries), MONTHS)))
         told: list[Array | None] = []
         for values, (count, sharpness) in ((levels, LEVEL_OF), (lifts, SEASON_OF)):
-            known = np.flatnonzero(np.isfinite(values.reshape(len(values), -1)).any(axis=1))
+            known = np.flatnonzero(np.isfinite(values).any(axis=1))
             if not len(known) or not library.shape[1]:
                 told.append(None)
                 continue
@@ -123,20 +123,25 @@ class Words:
 
     def over(self, facts: Facts, first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
         """(R,) mean lift over the columns from `first` to before `end`."""
-        running = np.zeros((len(facts.month_of_year) + 1, MONTHS))
-        np.cumsum(np.eye(MONTHS)[facts.month_of_year], axis=0, out=running[1:])
-        last = len(facts.month_of_year)
-        days = running[np.minimum(end, last)] - running[np.minimum(first, last)]
+        days = facts.days_in_months(first, end)
         return np.asarray((days * self.lifts).sum(axis=1) / np.maximum(days.sum(axis=1), 1.0))
 
 
 def launches_in(panel: Panel, known_days: int) -> NDArray[np.int64]:
-    """Rows first sold so late that the history saw them come, and so early that what came of them is known."""
-    return np.flatnonzero((panel.first_sold >= NEW_DAYS) & (panel.first_sold + STRETCHES[0][1] <= known_days))
+    """Rows first sold so late that the history saw them come, and so early that what came of them is known, in order of time."""
+    rows = np.flatnonzero((panel.first_sold >= NEW_DAYS) & (panel.first_sold + STRETCHES[0][1] <= known_days))
+    return rows[np.argsort(panel.first_sold[rows], kind="stable")]
 
 
 def features(
-    facts: Facts, rows: NDArray[np.int64], kinds: Kinds, words: Words, *, age: NDArray[np.int64], read_as: int
+    facts: Facts,
+    rows: NDArray[np.int64],
+    kinds: Kinds,
+    words: Words,
+    *,
+    age: NDArray[np.int64],
+    read_as: int,
+    stretch: int,
 ) -> Array:
     """(R, F) what is known of launches at an age.
 
@@ -147,10 +152,11 @@ def features(
         words: what their texts tell.
         age: (R,) days that each has been on sale.
         read_as: of `AGES`: the age whose regression reads them; sales of more days are counted as of so many.
+        stretch: of `STRETCHES`: the one whose regression reads them.
     """
     panel = facts.panel
     price = np.nan_to_num(facts.log_price[rows])
-    columns = [price, price**2, (~np.isfinite(facts.log_price[rows])).astype(np.float64), words.level]
+    columns = [price, price**2, (~np.isfinite(facts.log_price[rows])).astype(np.float64), words.level[:, stretch]]
     if read_as:
         first = np.minimum(panel.first_sold[rows], panel.history)
         end = np.minimum(first + age, panel.history)

@@ -94,11 +94,31 @@ class Facts:
         return sold, on_sale
 
     def units(self, rows: NDArray[np.int64], first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
-        """Units of rows from the columns `first` to before `end`."""
+        """Units of rows from the columns `first` to before `end`, single large orders cut."""
         return np.asarray(self._sums[rows, end] - self._sums[rows, first])
 
+    def came(self, rows: NDArray[np.int64], first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
+        """The same with the large orders whole."""
+        units = self.panel.units
+        return np.array(
+            [units[row, begin:stop].sum(dtype=np.float64) for row, begin, stop in zip(rows, first, end, strict=True)]
+        )
+
+    def days_in_months(self, first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
+        """(R, 12) days of each month of the year from the columns `first` to before `end`."""
+        running, last = self._running_months, len(self.month_of_year)
+        return np.asarray(running[np.minimum(end, last)] - running[np.minimum(first, last)])
+
+    @cached_property
+    def _running_months(self) -> Array:
+        running = np.zeros((len(self.month_of_year) + 1, MONTHS))
+        np.cumsum(np.eye(MONTHS)[self.month_of_year], axis=0, out=running[1:])
+        return running
+
     def levels(self, day: int) -> Array:
-        """(S,) how much more an item sold in the last `LEVEL_DAYS` than its price says, in logs; not a number where unknown.
+        """(S, 2) how much more an item sold in the last `LEVEL_DAYS` than its price says, in logs; not a number where unknown.
+
+        As it sold, which speaks for the weeks to come, and apart from the season that it had then, which speaks for later ones.
 
         Args:
             day: columns known.
@@ -108,13 +128,16 @@ class Facts:
         start = np.maximum(panel.first_sold[rows], day - LEVEL_DAYS).clip(min=0)
         units = self.units(rows, start, np.full(len(rows), day))
         rows, start, units = rows[units > 0], start[units > 0], units[units > 0]
-        out = np.full(panel.series, np.nan)
+        out = np.full((panel.series, 2), np.nan)
         if len(rows) < LEVEL_DAYS:
             return out  # too few to know what a price says
         level = np.log1p(units / (day - start) * ESTABLISHED_DAYS)
         price = self.log_price[rows]
         design = np.column_stack([np.ones(len(rows)), price, price**2])
-        out[rows] = level - design @ np.linalg.lstsq(design, level, rcond=None)[0]
+        residual = level - design @ np.linalg.lstsq(design, level, rcond=None)[0]
+        days = self.days_in_months(start, np.full(len(rows), day))
+        season = (days * np.nan_to_num(self.lifts(day)[rows])).sum(axis=1) / days.sum(axis=1)
+        out[rows] = np.column_stack([residual, residual - season])
         return out
 
     def shop_season(self, day: int) -> Array:

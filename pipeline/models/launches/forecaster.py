@@ -57,7 +57,7 @@ class Launches:
     """The forecaster.
 
     Attributes:
-        settings: seed of the folds, and length of the validation window.
+        settings: length of the validation window.
         name: as in the registry.
     """
 
@@ -109,14 +109,13 @@ class Launches:
                     continue
                 mine = rows[whole]
                 said = Words(words.level[whole], words.lifts[whole])
-                known = features(facts, mine, kinds, said, age=np.full(len(mine), age), read_as=age)
+                known = features(facts, mine, kinds, said, age=np.full(len(mine), age), read_as=age, stretch=number)
                 begin, end = first[whole] + begins, first[whole] + ends
                 offset = LIFT_SHARE * said.over(facts, begin, end)
-                regressions[age, number] = Regression.fit(
-                    known, facts.units(mine, begin, end), offset, self.settings.seed
-                )
+                units, came = facts.units(mine, begin, end), facts.came(mine, begin, end)
+                regressions[age, number] = Regression.fit(known, units, came, offset)
         levels, lifts = facts.levels(panel.history), facts.lifts(panel.history)
-        told = np.flatnonzero(np.isfinite(levels) | np.isfinite(lifts).any(axis=1))
+        told = np.flatnonzero(np.isfinite(levels).any(axis=1) | np.isfinite(lifts).any(axis=1))
         return FittedLaunches(
             fitted_on=panel.as_of.isoformat(),
             kinds=kinds,
@@ -148,7 +147,7 @@ class FittedLaunches:
         season: (12,) log of how the months of its year compare.
         library: (N, D) vectors of the items that new ones are set beside, half precision.
         items: their ids.
-        levels: (N,) how much more than for their price they sell.
+        levels: (N, 2) how much more than for their price they sell.
         lifts: (N, 12) their seasons.
         report: what was there to learn from.
         validated: the same, of the history without its last days.
@@ -237,7 +236,7 @@ class FittedLaunches:
                 if regression is None or not len(mine):
                     continue
                 said = Words(words.level[mine], words.lifts[mine])
-                known = features(facts, rows[mine], self.kinds, said, age=age[mine], read_as=read_as)
+                known = features(facts, rows[mine], self.kinds, said, age=age[mine], read_as=read_as, stretch=number)
                 sample = regression.sample(known, offset[mine])
                 if found is None:
                     found = np.zeros((len(rows), sample.shape[1]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.models.base import Array
 
@@ -18,6 +19,9 @@ SAMPLE = 80
 """Launches whose errors stand for one that is forecast."""
 _PENALTY = 10.0
 _FOLDS = 5
+_COVER = 0.8
+"""Share of launches that the interval of the contract's outer quantiles holds."""
+_WIDENINGS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Regression:
         constant: mean of the target.
         expected: (N,) what was expected of each example out of fold, ascending.
         came: (N,) log1p of what came of them.
+        widening: by how much errors are widened about their median.
     """
 
     centre: Array
@@ -39,35 +44,36 @@ class Regression:
     constant: float
     expected: Array
     came: Array
+    widening: float = 1.0
 
     @classmethod
-    def fit(cls, features: Array, units: Array, offset: Array, seed: int) -> "Regression":
-        """Fit on N examples.
+    def fit(cls, features: Array, units: Array, came: Array, offset: Array) -> "Regression":
+        """Fit on N examples in the order of time.
+
+        Folds are stretches of time: launches of one season err together, and the next season errs in its own way. So the errors
+        of the others cover too few of a fold, and are widened until they cover as many as they should.
 
         Args:
             features: (N, F).
-            units: (N,) what came.
+            units: (N,) what came, single large orders cut: what the weights are learned from.
+            came: (N,) what came indeed: what errors are set beside.
             offset: (N,) what is added to the expected log as it is.
-            seed: of the folds.
         """
-        target = np.log1p(units) - offset
-        fold = np.random.default_rng([seed, 31]).permutation(np.arange(len(units)) % _FOLDS)
+        target, fold = np.log1p(units) - offset, np.arange(len(units)) * _FOLDS // len(units)
         expected = np.zeros(len(units))
         for held in range(_FOLDS):
             mine = fold != held
             expected[~mine] = _predict(_ridge(features[mine], target[mine]), features[~mine])
-        order = np.argsort(expected + offset, kind="stable")
-        return cls(*_ridge(features, target), (expected + offset)[order], np.log1p(units)[order])
+        expected, log_came = expected + offset, np.log1p(came)
+        order = np.argsort(expected, kind="stable")
+        expected, log_came, fold = expected[order], log_came[order], fold[order]
+        widening = _widening(expected, log_came, fold)
+        return cls(*_ridge(features, target), expected, log_came, widening)
 
     def sample(self, features: Array, offset: Array) -> Array:
         """(Q, SAMPLE or N) equally likely units of Q launches, ascending."""
         expected = _predict((self.centre, self.scale, self.weights, self.constant), features) + offset
-        count = min(SAMPLE, len(self.expected))
-        # the window of `count` nearest expectations around each
-        place = np.searchsorted(self.expected, expected)
-        first = np.clip(place - count // 2, 0, len(self.expected) - count)
-        index = first[:, None] + np.arange(count)
-        error = self.came[index] - self.expected[index]
+        error = _widened(_errors(self.expected, self.came, expected), self.widening)
         return np.sort(np.expm1(np.maximum(expected[:, None] + error, 0.0)), axis=1)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,8 +83,35 @@ class Regression:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Regression":
         """Undo `to_json`."""
-        arrays = {name: np.array(value, dtype=np.float64) for name, value in stored.items() if name != "constant"}
-        return cls(constant=float(stored["constant"]), **arrays)
+        numbers = {"constant": float(stored["constant"]), "widening": float(stored["widening"])}
+        arrays = {name: np.array(value, dtype=np.float64) for name, value in stored.items() if name not in numbers}
+        return cls(**arrays | numbers)  # type: ignore[arg-type]
+
+
+def _errors(expected: Array, came: Array, of: Array) -> Array:
+    """(Q, SAMPLE or N) errors of the examples of which about as much was expected as of each of Q launches."""
+    count = min(SAMPLE, len(expected))
+    first = np.clip(np.searchsorted(expected, of) - count // 2, 0, len(expected) - count)
+    return np.asarray((came - expected)[first[:, None] + np.arange(count)])
+
+
+def _widened(errors: Array, widening: float) -> Array:
+    middle = np.median(errors, axis=1, keepdims=True)
+    return np.asarray(middle + widening * (errors - middle))
+
+
+def _widening(expected: Array, came: Array, fold: NDArray[np.int64]) -> float:
+    """The widening by which the errors of the other folds cover closest to `_COVER` of every fold's launches together."""
+    inside = np.zeros(len(_WIDENINGS))
+    for held in range(_FOLDS):
+        mine = fold != held
+        errors = _errors(expected[mine], came[mine], expected[~mine])
+        for number, widening in enumerate(_WIDENINGS):
+            low, high = np.quantile(_widened(errors, widening), [(1 - _COVER) / 2, (1 + _COVER) / 2], axis=1)
+            # nothing sold is the least there is
+            low = np.maximum(expected[~mine] + low, 0.0)
+            inside[number] += ((came[~mine] >= low) & (came[~mine] <= expected[~mine] + high)).sum()
+    return _WIDENINGS[int(np.abs(inside / len(came) - _COVER).argmin())]
 
 
 def _ridge(features: Array, target: Array) -> tuple[Array, Array, Array, float]:
