@@ -85,6 +85,7 @@ def make_forecasts(
     fitted: Fitted,
     model_version: str,
     *,
+    text_model: str | None = None,
     home: Path | None = None,
     progress: Progress = silent,
 ) -> ForecastReport:
@@ -100,6 +101,8 @@ def make_forecasts(
         settings: horizon, active days, sample paths, by location or not.
         fitted: the champion.
         model_version: its version, as the rows name it.
+        text_model: language model whose vectors it learned, '' for none: those of another would say nothing to it;
+            default: that of the settings.
         home: folder that a relative language model is relative to; default: the lake's.
         progress: told how many series are done.
 
@@ -130,7 +133,16 @@ def make_forecasts(
         lake.stream("forecasts", partition, part) as write_days,
         lake.stream("forecast_totals", partition, part) as write_totals,
     ):
-        for panel in _panels(view, settings, series, fitted.lookback_days, home or lake.home):
+        for start in range(0, len(series), SLICE):
+            panel = build_panel(
+                view,
+                settings,
+                horizon=forecast.horizon_days,
+                series=series[start : start + SLICE],
+                model_id=text_model,
+                history_days=fitted.lookback_days,
+                home=home or lake.home,
+            )
             answer = _checked(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
@@ -179,16 +191,6 @@ def make_forecasts(
         seconds=time.perf_counter() - began,
         degraded="; ".join(f"{name}: {why}" for name, why in sorted(failed.items())),
     )
-
-
-def _panels(
-    view: AsOfView, settings: Settings, series: list[tuple[str, str]], history_days: int, home: Path
-) -> Iterator[Panel]:
-    """The series' panels, one per slice."""
-    horizon = settings.forecast.horizon_days
-    for start in range(0, len(series), SLICE):
-        chosen = series[start : start + SLICE]
-        yield build_panel(view, settings, horizon=horizon, series=chosen, history_days=history_days, home=home)
 
 
 def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -> Forecast:
