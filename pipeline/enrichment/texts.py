@@ -161,8 +161,8 @@ def text_array(
     ).fetchall()[0]
     if least != width:
         raise ModelError(
-            f"lake/item_text_features/model_id={model_id}: holds vectors of {least} and of {width} numbers, and a model makes "
-            "one kind: files were copied there by hand. Remove that folder; the next run encodes its texts again"
+            f"lake/item_text_features: the folder of {model_id} holds vectors of {least} and of {width} numbers, and a model "
+            "makes one kind: files were copied there by hand. Remove that folder; the next run encodes its texts again"
         )
     vectors = np.zeros((len(item_ids), int(width)), dtype=np.float32)
     with registered_series(con, item_ids, [""] * len(item_ids)) as series:

@@ -133,16 +133,7 @@ def make_forecasts(
         lake.stream("forecasts", partition, part) as write_days,
         lake.stream("forecast_totals", partition, part) as write_totals,
     ):
-        for start in range(0, len(series), SLICE):
-            panel = build_panel(
-                view,
-                settings,
-                horizon=forecast.horizon_days,
-                series=series[start : start + SLICE],
-                model_id=text_model,
-                history_days=fitted.lookback_days,
-                home=home or lake.home,
-            )
+        for panel in _panels(view, settings, series, fitted.lookback_days, home or lake.home, model_id=text_model):
             answer = _checked(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
@@ -191,6 +182,28 @@ def make_forecasts(
         seconds=time.perf_counter() - began,
         degraded="; ".join(f"{name}: {why}" for name, why in sorted(failed.items())),
     )
+
+
+def _panels(
+    view: AsOfView,
+    settings: Settings,
+    series: list[tuple[str, str]],
+    history_days: int,
+    home: Path,
+    *,
+    model_id: str | None,
+) -> Iterator[Panel]:
+    """The series' panels, one per slice."""
+    for start in range(0, len(series), SLICE):
+        yield build_panel(
+            view,
+            settings,
+            horizon=settings.forecast.horizon_days,
+            series=series[start : start + SLICE],
+            model_id=model_id,
+            history_days=history_days,
+            home=home,
+        )
 
 
 def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -> Forecast:
