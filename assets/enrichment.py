@@ -66,12 +66,17 @@ def texts(context: dg.AssetExecutionContext, home: HomeResource, compute: Comput
         report = encode_items(
             work.lake, work.settings, compute=compute.pick(work.settings.compute), progress=work.progress
         )
-        work.tell(context, [report.warning] if report.warning else [])
+        work.tell(context, report.warnings)
+        scripts = report.reading.scripts
         return dg.MaterializeResult(
             metadata=metadata(
                 rows=report.encoded,
                 seconds=work.seconds,
-                unknown_token_share=report.unknown_share,
-                texts=markdown_table([vars(report)]),
+                language_model=report.model_id,
+                texts=report.texts,
+                texts_cut=report.reading.cut,
+                unknown_token_share=report.reading.unknown_share,
+                scripts=markdown_table([{**vars(one), "unread_share": one.unread_share} for one in scripts]),
+                notes="; ".join(report.warnings) or "none",
             )
         )

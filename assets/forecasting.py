@@ -38,6 +38,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 store.load(version, used),
                 version.model_version,
                 trained_as_of=version.as_of,
+                text_model=(store.recipe(version.run_id) or {}).get("text"),
                 is_named=bool(named),
                 compute=used,
                 force=FORCE_TAG in context.run.tags,

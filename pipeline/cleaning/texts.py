@@ -7,32 +7,75 @@ item's texts is its canonical one (`pipeline/as_of.sql`).
 import html
 import re
 import unicodedata
+from contextlib import suppress
 
 import duckdb
 import pyarrow as pa
 
+_HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+"""What a page holds and nobody reads."""
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
+_INVISIBLE = re.compile("[\u00ad\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
+"""Soft hyphens, joiners, directions, byte order marks, variants: within words, and no part of them."""
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,](?=\d)")
 _NOT_TEXT = re.compile(r"[^\w&/.%]|_|(?<!\d)\.|\.(?!\d)|(?<!\d)%")
 _SPACES = re.compile(r"\s+")
+_MARKS = {"Mn", "Mc"}
+_TURNS = 5
+_LONGEST = 50_000
+"""Characters of a text that are looked at: what is longer was a page, or a mishap, and would take its time."""
 
 
 def normalise_text(text: str | None) -> str:
     """One form of a description: NFKC, no HTML, lower case; letters, digits, `&`, `/`, spaces, and `1.5`, `20%`.
 
-    Letters of every script stay (Chinese among them); punctuation becomes a space. A text without a letter or digit
-    is no text: ''.
+    Letters of every script stay (Chinese among them); punctuation, emoji and what could not be decoded become a space. A
+    text without a letter or digit is no text: ''.
 
     >>> normalise_text("  WHITE&nbsp;<b>HANGING</b> HEART T-LIGHT HOLDER!")
     'white hanging heart t light holder'
     """
-    if not text:
-        return ""
-    plain = unicodedata.normalize("NFKC", _TAG.sub(" ", html.unescape(text))).lower()
-    # lower-casing may leave combining marks apart (a dotted capital I): put them together again
-    plain = unicodedata.normalize("NFKC", plain)
-    plain = _SPACES.sub(" ", _NOT_TEXT.sub(" ", _BETWEEN_DIGITS.sub(".", plain))).strip()
+    plain = (text or "")[:_LONGEST]
+    # what was escaped twice, or spelled so that it comes out as HTML, takes more than one turn
+    for _ in range(_TURNS):
+        before, plain = plain, _normalised(plain)
+        if plain == before:
+            break
     return plain if any(character.isalnum() for character in plain) else ""
+
+
+def _normalised(text: str) -> str:
+    plain = _INVISIBLE.sub("", _without_html(_decoded(text)))
+    # lower-casing may leave combining marks apart: put them together again
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain).lower())
+    return _SPACES.sub(" ", _NOT_TEXT.sub(_in_place_of, _BETWEEN_DIGITS.sub(".", plain))).strip()
+
+
+def _in_place_of(found: re.Match[str]) -> str:
+    """A space for what is no text, but for the vowel signs of Hindi or Thai, which are marks upon the letter before them."""
+    mark, before = found[0], found.string[max(found.start() - 1, 0) : found.start()]
+    is_part = unicodedata.category(mark) in _MARKS and (
+        before.isalpha() or unicodedata.category(before or " ") in _MARKS
+    )
+    return mark if is_part else " "
+
+
+def _decoded(text: str) -> str:
+    """A text as it was meant, where somebody read its UTF-8 as Western European ("cafÃ©"); hardly any other text could be."""
+    if text.isascii():
+        return text
+    for encoding in ("cp1252", "latin-1"):
+        with suppress(UnicodeError):
+            return text.encode(encoding).decode("utf-8")
+    return text
+
+
+def _without_html(text: str) -> str:
+    for _ in range(_TURNS):
+        before, text = text, html.unescape(text)
+        if text == before:
+            break
+    return _TAG.sub(" ", _HIDDEN.sub(" ", text))
 
 
 def make_text_table(con: duckdb.DuckDBPyConnection, name: str, texts: str) -> int:

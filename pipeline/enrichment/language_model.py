@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.enrichment.reading import Reading, reading_of
 from pipeline.models.base import Compute, Progress, silent
 from pipeline.models.language_model import SHIPPED, ModelFolder, find_language_model, open_language_model
 from pipeline.settings import LanguageModelSettings
@@ -24,13 +25,11 @@ class Encoded:
 
     Attributes:
         vectors: (N, D) float32, mean-pooled over tokens, of length 1.
-        tokens: tokens read, without the special ones.
-        unknown_tokens: how many of them the model does not know.
+        reading: how well the model read them.
     """
 
     vectors: NDArray[np.float32]
-    tokens: int
-    unknown_tokens: int
+    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,9 @@ class LanguageModel:
 
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         if not texts:
-            return Encoded(vectors, 0, 0)
-        read = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
-        plain = [token for ids in read for token in ids if token not in special]
+            return Encoded(vectors, Reading())
+        tokens = self._tokens(texts)
+        read = tokens["input_ids"]
         by_length: dict[int, list[int]] = {}
         for index, ids in enumerate(read):
             by_length.setdefault(len(ids), []).append(index)
@@ -91,7 +89,14 @@ class LanguageModel:
                     vectors[batch] = mean[: len(batch)].cpu().numpy()
                     done += len(batch)
                     progress("encode texts", done, len(texts))
-        return Encoded(vectors, len(plain), plain.count(self.tokenizer.unk_token_id))
+        return Encoded(vectors, reading_of(self.tokenizer, texts, tokens))
+
+    def reading(self, texts: Sequence[str]) -> Reading:
+        """How well the model would read texts, without encoding them."""
+        return reading_of(self.tokenizer, texts, self._tokens(texts)) if texts else Reading()
+
+    def _tokens(self, texts: Sequence[str]) -> Any:
+        return self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
 
 
 def load_language_model(

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.enrichment.considered import keep, new_facts
 from pipeline.enrichment.language_model import find_language_model, load_language_model
+from pipeline.enrichment.reading import Reading
 from pipeline.enrichment.series import registered_series
+from pipeline.errors import ModelError
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Progress, silent
 from pipeline.settings import Settings
@@ -25,7 +27,6 @@ from pipeline.settings import Settings
 _NEEDED = Path(__file__).with_name("texts_to_encode.sql").read_text(encoding="utf-8")
 _TEXTS_PER_BATCH = 4096
 """Texts written at once: what a killed run loses at most."""
-_MANY_UNKNOWN = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,32 +37,20 @@ class TextReport:
         model_id: language model and the hash of its files.
         texts: distinct item texts that nights read, of those that new facts speak of.
         encoded: of them, encoded now; the others had a vector.
-        tokens: tokens of the texts encoded now.
-        unknown_tokens: how many of those the model does not know.
+        reading: how well the model read those.
         seconds: duration.
     """
 
     model_id: str
     texts: int
     encoded: int
-    tokens: int
-    unknown_tokens: int
+    reading: Reading
     seconds: float
 
     @property
-    def unknown_share(self) -> float:
-        """Share of the tokens encoded now that the model does not know."""
-        return self.unknown_tokens / self.tokens if self.tokens else 0.0
-
-    @property
-    def warning(self) -> str | None:
-        """What to say when the model does not know the language of the texts; None when it does."""
-        if self.unknown_share <= _MANY_UNKNOWN:
-            return None
-        return (
-            f"{self.unknown_share:.0%} of the tokens of the item texts are unknown to {self.model_id}: their vectors say "
-            "little (an English model on Chinese texts, for example); name a multilingual one in language_model.model"
-        )
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of the texts encoded now."""
+        return self.reading.warnings(self.model_id)
 
 
 def encode_items(
@@ -82,7 +71,7 @@ def encode_items(
     found = find_language_model(settings.language_model, home=lake.home)
     new = new_facts(lake, found.model_id, _NEEDED)
     if not new.anything:
-        return TextReport(found.model_id, 0, 0, 0, 0, time.monotonic() - start)
+        return TextReport(found.model_id, 0, 0, Reading(), time.monotonic() - start)
     with lake.connect() as con:
         for table, select in new.selects.items():
             con.execute(f'CREATE VIEW "{table}" AS {select}')
@@ -95,7 +84,7 @@ def encode_items(
         for text, text_hash, is_encoded in zip(*(column.to_pylist() for column in needed.columns), strict=True)
         if not is_encoded
     ]
-    tokens = unknown = 0
+    reading = Reading()
     if waiting:
         model = load_language_model(settings.language_model, compute, home=lake.home)
         # like lengths together: the model fills up one batch per length (see `LanguageModel.encode`)
@@ -104,11 +93,10 @@ def encode_items(
             chunk = waiting[first : first + _TEXTS_PER_BATCH]
             texts = [text for text, _ in chunk]
             encoded = model.encode(texts, progress=_within(progress, first, len(waiting)))
-            tokens += encoded.tokens
-            unknown += encoded.unknown_tokens
+            reading += encoded.reading
             _write(lake, found.model_id, chunk, encoded.vectors)
     keep(lake, found.model_id, _NEEDED)
-    return TextReport(found.model_id, needed.num_rows, len(waiting), tokens, unknown, time.monotonic() - start)
+    return TextReport(found.model_id, needed.num_rows, len(waiting), reading, time.monotonic() - start)
 
 
 def _within(progress: Progress, first: int, of: int) -> Progress:
@@ -135,6 +123,22 @@ def _write(lake: Lake, model_id: str, chunk: Sequence[tuple[str, str]], vectors:
         lake.write(con, "item_text_features", {"model_id": model_id, "batch": batch}, table)
 
 
+def some_texts(lake: Lake, most: int) -> list[str]:
+    """Item texts that were encoded, with any model: all, or a draw of as many as asked for.
+
+    Args:
+        lake: the home's lake.
+        most: texts, at most.
+    """
+    if not lake.partitions("item_text_features"):
+        return []
+    with lake.connect() as con:
+        lake.attach(con, "item_text_features")
+        # the hash of a text is as good as chance, and the same every time
+        query = "SELECT item_text FROM item_text_features GROUP BY text_hash, item_text ORDER BY text_hash LIMIT $1"
+        return [text for (text,) in con.execute(query, [most]).fetchall()]
+
+
 def text_array(
     con: duckdb.DuckDBPyConnection, item_ids: Sequence[str] | NDArray[np.str_], model_id: str
 ) -> NDArray[np.float32]:
@@ -147,10 +151,19 @@ def text_array(
 
     Returns:
         (S, D) float32, zeros where an item has no text or its text no vector; D = 0 without any vector of the model.
+
+    Raises:
+        ModelError: the lake holds vectors of several lengths under one model.
     """
-    width = con.execute(
-        "SELECT coalesce(max(len(vector)), 0) FROM item_text_features WHERE model_id = $1", [model_id]
-    ).fetchall()[0][0]
+    least, width = con.execute(
+        "SELECT coalesce(min(len(vector)), 0), coalesce(max(len(vector)), 0) FROM item_text_features WHERE model_id = $1",
+        [model_id],
+    ).fetchall()[0]
+    if least != width:
+        raise ModelError(
+            f"lake/item_text_features: the folder of {model_id} holds vectors of {least} and of {width} numbers, and a model "
+            "makes one kind: files were copied there by hand. Remove that folder; the next run encodes its texts again"
+        )
     vectors = np.zeros((len(item_ids), int(width)), dtype=np.float32)
     with registered_series(con, item_ids, [""] * len(item_ids)) as series:
         # each text's vector once: many items of a shop share a text

@@ -85,6 +85,7 @@ def make_forecasts(
     fitted: Fitted,
     model_version: str,
     *,
+    text_model: str | None = None,
     home: Path | None = None,
     progress: Progress = silent,
 ) -> ForecastReport:
@@ -100,6 +101,8 @@ def make_forecasts(
         settings: horizon, active days, sample paths, by location or not.
         fitted: the champion.
         model_version: its version, as the rows name it.
+        text_model: language model whose vectors it learned, '' for none: those of another would say nothing to it;
+            default: that of the settings.
         home: folder that a relative language model is relative to; default: the lake's.
         progress: told how many series are done.
 
@@ -130,7 +133,7 @@ def make_forecasts(
         lake.stream("forecasts", partition, part) as write_days,
         lake.stream("forecast_totals", partition, part) as write_totals,
     ):
-        for panel in _panels(view, settings, series, fitted.lookback_days, home or lake.home):
+        for panel in _panels(view, settings, series, fitted.lookback_days, home or lake.home, model_id=text_model):
             answer = _checked(
                 fitted.forecast(panel, forecast.horizon_days, grid=True), panel, forecast.horizon_days, model_version
             )
@@ -182,13 +185,25 @@ def make_forecasts(
 
 
 def _panels(
-    view: AsOfView, settings: Settings, series: list[tuple[str, str]], history_days: int, home: Path
+    view: AsOfView,
+    settings: Settings,
+    series: list[tuple[str, str]],
+    history_days: int,
+    home: Path,
+    *,
+    model_id: str | None,
 ) -> Iterator[Panel]:
     """The series' panels, one per slice."""
-    horizon = settings.forecast.horizon_days
     for start in range(0, len(series), SLICE):
-        chosen = series[start : start + SLICE]
-        yield build_panel(view, settings, horizon=horizon, series=chosen, history_days=history_days, home=home)
+        yield build_panel(
+            view,
+            settings,
+            horizon=settings.forecast.horizon_days,
+            series=series[start : start + SLICE],
+            model_id=model_id,
+            history_days=history_days,
+            home=home,
+        )
 
 
 def _checked(answer: Forecast, panel: Panel, horizon: int, model_version: str) -> Forecast:

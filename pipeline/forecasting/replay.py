@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from pipeline.enrichment.language_model import find_language_model
 from pipeline.errors import AlmanacError, DamagedFileError, HistoryError
 from pipeline.forecasting.nightly import ForecastReport, make_forecasts, night_view
 from pipeline.forecasting.vintages import (
@@ -87,6 +88,7 @@ def forecast_night(
     model_version: str,
     *,
     trained_as_of: date,
+    text_model: str | None = None,
     is_named: bool = False,
     compute: Compute | None = None,
     force: bool = False,
@@ -101,6 +103,7 @@ def forecast_night(
         fitted: the version's forecaster.
         model_version: the version.
         trained_as_of: night whose knowledge it was trained on.
+        text_model: see `make_forecasts`.
         is_named: a person named the version.
         compute: what `fitted` uses of the machine.
         force: make it anew even so.
@@ -124,7 +127,7 @@ def forecast_night(
                 raise HistoryError(_lost(lake, standing, state, changed))
         if standing is not None:
             forget_vintage(lake, standing)
-        report = make_forecasts(view, lake, settings, fitted, model_version, progress=progress)
+        report = make_forecasts(view, lake, settings, fitted, model_version, text_model=text_model, progress=progress)
     made = Vintage(
         as_of=as_of,
         model_version=model_version,
@@ -147,7 +150,7 @@ def forecast_night(
     made = replace(made, forecasts_hash=days, totals_hash=totals)
     write_vintage(lake, made)
     if standing is None or force or made.hashes == standing.hashes:
-        return NightForecast(made, report)
+        return NightForecast(made, report, _other_words(lake, settings, model_version, text_model))
     other = f"the night of {as_of} by {model_version} was made again from the same facts, and its bytes are NOT those of before"
     return NightForecast(made, report, (other, *_other_libraries(standing)))
 
@@ -158,6 +161,7 @@ def replay(
     vintage: Vintage,
     fitted: Fitted,
     *,
+    text_model: str | None = None,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Replayed:
@@ -168,6 +172,7 @@ def replay(
         settings: the home's settings.
         vintage: what to replay.
         fitted: the forecaster of its version.
+        text_model: see `make_forecasts`.
         device: where `fitted` runs.
         progress: told how many series are done.
     """
@@ -181,7 +186,14 @@ def replay(
             with night_view(lake, settings, vintage.as_of, fitted) as view:
                 snapshot = view.snapshot
                 report = make_forecasts(
-                    view, again, settings, fitted, vintage.model_version, home=lake.home, progress=progress
+                    view,
+                    again,
+                    settings,
+                    fitted,
+                    vintage.model_version,
+                    text_model=text_model,
+                    home=lake.home,
+                    progress=progress,
                 )
         except AlmanacError as error:
             return Replayed(vintage, False, False, (str(error),))
@@ -226,6 +238,22 @@ def _changed(lake: Lake, vintage: Vintage, snapshot: str, settings: Settings) ->
     if vintage.settings_hash not in {"", forecast_settings_hash(settings)}:
         told.append("the settings that shape a forecast have changed since (forecast, shop, calendar, language_model)")
     return tuple(told)
+
+
+def _other_words(lake: Lake, settings: Settings, model_version: str, text_model: str | None) -> tuple[str, ...]:
+    """That a version reads the vectors of a language model that is the shop's no longer."""
+    if not text_model:
+        return ()
+    try:
+        now_read = find_language_model(settings.language_model, home=lake.home).model_id
+    except AlmanacError:
+        return ()  # whoever encodes texts says so
+    if now_read == text_model:
+        return ()
+    return (
+        f"{model_version} learned from the text vectors of {text_model} and goes on reading those, though texts are encoded "
+        f"with {now_read} now: items whose texts came since have no words for it, until a version with {now_read} is champion",
+    )
 
 
 def _other_libraries(vintage: Vintage) -> tuple[str, ...]:

@@ -41,11 +41,14 @@ def verify_night(home: Path, as_of: date | None = None) -> list[Replayed]:
         for vintage in wanted:
             used = pinned(pick_compute(settings.compute.model_copy(update={"device": _device(vintage.device)})))
             try:
-                fitted = store.load(store.version(vintage.model_version), used)
+                version = store.version(vintage.model_version)
+                fitted, words = store.load(version, used), (store.recipe(version.run_id) or {}).get("text")
             except ModelError as error:  # the night's other vintages are compared all the same
                 replayed.append(Replayed(vintage, False, False, (str(error),)))
             else:
-                replayed.append(replay(lake, settings, vintage, fitted, device=used.device, progress=REPORTER))
+                replayed.append(
+                    replay(lake, settings, vintage, fitted, text_model=words, device=used.device, progress=REPORTER)
+                )
         REPORTER.close()
     return replayed
 

@@ -27,6 +27,8 @@ MAX_SERIES = 20_000
 """Series of a panel that nobody chose: best sellers and a draw of the others, which teach a network all that the rest would."""
 MAX_DAYS = 1461
 """Days of history of a panel to train on: four years. A forecast reads fewer, see `Fitted.lookback_days`."""
+_LETTERS_PER_TOKEN = 16
+"""More than the words of any text have on average: what a model reads of a text is in so many letters."""
 
 _ROOM = Path(__file__).parent
 _DEMAND = (_ROOM / "panel.sql").read_text(encoding="utf-8")
@@ -91,7 +93,7 @@ def build_panel(
         text=text_array(view.con, items, model_id) if model_id else np.zeros((len(items), 0), dtype=np.float32),
         category=category,
         category_names=category_names,
-        item_text=_item_text(view, items),
+        item_text=_item_text(view, items, _LETTERS_PER_TOKEN * settings.language_model.max_tokens),
         on_sale=_announced(view, items, price, days),
     )
 
@@ -193,9 +195,9 @@ def _announced(
     return on_sale
 
 
-def _item_text(view: AsOfView, items: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Text of each item, as the night knew it."""
-    found = dict(view.con.execute("SELECT item_id, item_text FROM items").fetchall())
+def _item_text(view: AsOfView, items: NDArray[np.str_], most: int) -> NDArray[np.str_]:
+    """The first letters of each item's text, as the night knew it: an array takes for every text what the longest takes."""
+    found = dict(view.con.execute("SELECT item_id, left(item_text, $1) FROM items", [most]).fetchall())
     return np.array([found.get(item, "") for item in items.tolist()], dtype=np.str_)
 
 

@@ -102,10 +102,10 @@ def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Makes a BERT of random weights, 16 wide, that knows a dozen words, in a folder of its own."""
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a BERT of random weights, 16 wide or as asked, that knows a dozen words, in a folder of its own."""
 
-    def make(seed: int) -> Path:
+    def make(seed: int, width: int = 16) -> Path:
         import torch
         from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -117,7 +117,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path
         torch.manual_seed(seed)
         config = BertConfig(
             vocab_size=len(vocabulary),
-            hidden_size=16,
+            hidden_size=width,
             num_hidden_layers=1,
             num_attention_heads=2,
             intermediate_size=32,
@@ -131,5 +131,5 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path
 
 
 @pytest.fixture(scope="session")
-def tiny_model(make_model: Callable[[int], Path]) -> Path:
+def tiny_model(make_model: Callable[..., Path]) -> Path:
     return make_model(0)

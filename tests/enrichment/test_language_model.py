@@ -44,8 +44,8 @@ def test_vectors_are_the_mean_over_the_tokens(tiny_model: Path) -> None:
 
 
 def test_unknown_tokens_are_counted(tiny_model: Path) -> None:
-    encoded = load_language_model(of(tiny_model)).encode(["red tree", "红 灯笼", "purple"])
-    assert (encoded.tokens, encoded.unknown_tokens) == (6, 4)
+    reading = load_language_model(of(tiny_model)).encode(["red tree", "红 灯笼", "purple"]).reading
+    assert (reading.tokens, reading.unknown_tokens) == (6, 4)
 
 
 def test_long_texts_are_cut(tiny_model: Path) -> None:
@@ -98,6 +98,15 @@ def test_a_folder_without_config_or_tokenizer_says_what_is_missing(copy: Path) -
         find_language_model(of(copy))
 
 
+def test_a_folder_without_a_tokenizer_is_named_with_the_way_out(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(ModelError) as error:
+        load_language_model(of(copy))
+    assert str(copy) in str(error.value)
+    assert "a tokenizer (tokenizer.json or vocab.txt) missing" in str(error.value)
+    assert "set language_model.model in almanac.yaml" in str(error.value)
+
+
 def test_pickled_weights_are_refused(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(ModelError, match=rf"{copy}: weights only as pytorch_model\.bin, .*safe_serialization=True"):
@@ -114,6 +123,13 @@ def test_broken_weights_are_refused(copy: Path) -> None:
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ModelError, match=rf"{copy}: cannot be loaded as a language model"):
+        load_language_model(of(copy))
+
+
+def test_weights_of_another_width_than_the_config_says_are_refused(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 24}), encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"{copy}: cannot be loaded as a language model .*set language_model\.model"):
         load_language_model(of(copy))
 
 

@@ -1,11 +1,14 @@
 """Item texts: encoded once each, those that a night reads, and read back as an array."""
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -13,9 +16,10 @@ from hypothesis import strategies as st
 
 from pipeline.as_of import as_of_view
 from pipeline.cleaning.checkpoints import drop_checkpoints, keep_checkpoints
-from pipeline.enrichment.language_model import load_language_model
+from pipeline.enrichment.language_model import LanguageModel, load_language_model
+from pipeline.enrichment.reading import Reading, Script
 from pipeline.enrichment.texts import encode_items, text_array
-from pipeline.errors import HistoryError
+from pipeline.errors import HistoryError, ModelError
 
 DAY0 = date(2017, 1, 2)
 
@@ -51,7 +55,7 @@ def test_each_text_is_encoded_once(selling, tiny_model: Path) -> None:
     assert (first.texts, first.encoded) == (2, 2)
     assert encoded_texts(selling) == ["blue lamp", "red tree"]
     again = encode_items(selling.lake, settings)
-    assert (again.texts, again.encoded, again.tokens) == (0, 0, 0)
+    assert (again.texts, again.encoded, again.reading) == (0, 0, Reading())
 
 
 def test_a_night_with_new_texts_encodes_those_only(selling, tiny_model: Path) -> None:
@@ -117,15 +121,106 @@ def test_texts_in_a_language_the_model_does_not_know_are_said_plainly(shop, tiny
     shop.sell([("a", day(0), 1, 1.0)])
     shop.see([("a", "红色 灯笼", "master", 0, day(0))])
     report = encode_items(shop.lake, shop.settings(model=tiny_model))
-    assert report.unknown_share == 1
-    assert report.warning is not None
-    assert "100% of the tokens" in report.warning
-    assert "language_model.model" in report.warning
+    assert report.reading.unknown_share == 1
+    (warning,) = report.warnings
+    assert "100% of the tokens and 100% of the Chinese letters, in 1 texts" in warning
+    assert "language_model.model" in warning
+    assert "paraphrase-multilingual-MiniLM-L12-v2" in warning
+
+
+def test_a_few_chinese_texts_in_an_english_shop_are_named_too(shop, tiny_model: Path) -> None:
+    items = [f"i{number}" for number in range(40)]
+    texts = [f"red tree lamp {'tea ' * number}".strip() for number in range(38)] + ["红色灯笼", "mug 月饼"]
+    shop.sell([(item, day(0), 1, 1.0) for item in items])
+    shop.see([(item, text, "orders", 1, day(0)) for item, text in zip(items, texts, strict=True)])
+    report = encode_items(shop.lake, shop.settings(model=tiny_model))
+    assert report.reading.unknown_share < 0.02
+    assert report.reading.scripts == (Script("Chinese", texts=2, letters=6, unread=6),)
+    assert "of 40, it does not know 100% of the Chinese letters, in 2 texts" in report.warnings[0]
 
 
 def test_known_words_need_no_warning(selling, tiny_model: Path) -> None:
     report = encode_items(selling.lake, selling.settings(model=tiny_model))
-    assert (report.unknown_share, report.warning) == (0, None)
+    assert (report.reading.unknown_share, report.warnings) == (0, ())
+
+
+def test_ten_new_texts_are_ten_that_are_encoded(selling, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    encode = LanguageModel.encode
+
+    def noting(model: LanguageModel, texts: list[str], **more: object) -> object:
+        asked.extend(texts)
+        return encode(model, texts, **more)
+
+    settings = selling.settings(model=tiny_model)
+    encode_items(selling.lake, settings)
+    monkeypatch.setattr(LanguageModel, "encode", noting)
+    new = [f"mug {'tea ' * number}box" for number in range(10)]
+    items = [f"n{number}" for number in range(30)]
+    selling.sell([(item, day(1), 1, 1.0) for item in items], part="next")
+    # each of them thrice, and one that is known
+    seen = [(item, [*new, "red tree"][number % 11], "orders", 1, day(1)) for number, item in enumerate(items)]
+    selling.see(seen, part="next")
+    assert encode_items(selling.lake, settings).encoded == 10
+    assert sorted(asked) == sorted(new)
+    assert encode_items(selling.lake, settings).encoded == 0
+    assert len(asked) == 10
+
+
+def test_a_model_of_another_width_keeps_its_vectors_apart(
+    selling, tiny_model: Path, make_model: Callable[..., Path]
+) -> None:
+    models = [tiny_model, make_model(5, width=24)]
+    ids = [encode_items(selling.lake, selling.settings(model=model)).model_id for model in models]
+    for model in models:
+        assert encode_items(selling.lake, selling.settings(model=model)).encoded == 0, "both are kept"
+    with as_of_view(selling.lake, day(5)) as view:
+        arrays = [text_array(view.con, ["a", "b", "d"], model_id) for model_id in ids]
+    assert [array.shape for array in arrays] == [(3, 16), (3, 24)]
+    for array in arrays:
+        np.testing.assert_allclose(np.linalg.norm(array, axis=1), [1, 1, 0], atol=1e-6)
+
+
+def test_vectors_of_several_lengths_under_one_model_are_named(selling, tiny_model: Path) -> None:
+    settings = selling.settings(model=tiny_model)
+    model_id = encode_items(selling.lake, settings).model_id
+    text_hash = hashlib.sha256(b"blue lamp").hexdigest()[:32]
+    alien = pa.table({"text_hash": [text_hash], "item_text": ["blue lamp"], "vector": [[1.0, 0.0]]})
+    with selling.lake.connect() as con:
+        selling.lake.write(con, "item_text_features", {"model_id": model_id, "batch": "alien"}, alien)
+    with as_of_view(selling.lake, day(5)) as view, pytest.raises(ModelError) as error:
+        text_array(view.con, ["a"], model_id)
+    told = f"lake/item_text_features: the folder of {model_id} holds vectors of 2 and of 16 numbers"
+    assert told in str(error.value)
+    # the way out that it names
+    (folder,) = selling.lake.folder("item_text_features").glob("model_id=*")
+    shutil.rmtree(folder)
+    assert encode_items(selling.lake, settings).encoded == 2
+    with as_of_view(selling.lake, day(5)) as view:
+        assert text_array(view.con, ["a"], model_id).shape == (1, 16)
+
+
+def test_one_text_for_a_thousand_items_is_one_vector(shop, tiny_model: Path) -> None:
+    items = [f"i{number}" for number in range(1000)]
+    shop.sell([(item, day(0), 1, 1.0) for item in items])
+    shop.see([(item, "red mug", "orders", 1, day(0)) for item in items])
+    report = encode_items(shop.lake, shop.settings(model=tiny_model))
+    assert (report.texts, report.encoded) == (1, 1)
+    with as_of_view(shop.lake, day(0)) as view:
+        vectors = text_array(view.con, items, report.model_id)
+    assert len(np.unique(vectors, axis=0)) == 1
+    assert vectors.any()
+
+
+def test_long_texts_are_read_from_their_beginning_and_that_is_said(shop, tiny_model: Path) -> None:
+    shop.sell([("a", day(0), 1, 1.0), ("b", day(0), 1, 1.0)])
+    shop.see([("a", "red " * 2500 + "tea", "master", 0, day(0)), ("b", "mug", "master", 0, day(0))])
+    report = encode_items(shop.lake, shop.settings(model=tiny_model))
+    assert report.reading.cut == 1
+    assert report.warnings == (
+        "1 of 2 item texts are longer than what is read of a text; language_model.max_tokens in almanac.yaml says how many "
+        "tokens are",
+    )
 
 
 def test_a_killed_run_keeps_what_it_wrote(selling, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +307,7 @@ class StubModel:
     def encode(self, texts: list[str], progress: object = None) -> SimpleNamespace:
         vectors = np.eye(len(texts), 4, dtype=np.float32)
         vectors[:, 0] = 1.0
-        return SimpleNamespace(vectors=vectors, tokens=len(texts), unknown_tokens=0)
+        return SimpleNamespace(vectors=vectors, reading=Reading(texts=len(texts)))
 
 
 @given(deliveries=st.lists(st.lists(SIGHTING, min_size=1, max_size=5), min_size=1, max_size=5), data=st.data())

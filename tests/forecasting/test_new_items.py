@@ -11,6 +11,7 @@ import pytest
 from pipeline.as_of import AsOfView, as_of_view
 from pipeline.enrichment.calendar import build_calendar
 from pipeline.forecasting.nightly import make_forecasts
+from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.model_settings import EnsembleSettings
 from pipeline.models.base import Compute
@@ -114,6 +115,24 @@ def test_a_model_without_launches_forecasts_no_announced_item(view, lake, fitted
     naive = fitted.members["seasonal_naive"]
     report = make_forecasts(view, lake, some_settings(), naive, "naive/1")
     assert report.series == len(panels.active_series(view, 365))
+
+
+def test_a_version_goes_on_reading_the_vectors_it_learned_when_the_language_model_changes(
+    view, lake, fitted, home, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(panels, "language_model_id", lambda *_, **__: "of-another-width@0")
+    for words, same in ((MODEL, True), (None, False)):
+        again = Lake(tmp_path / str(words))
+        report = make_forecasts(view, again, some_settings(), fitted, "ensemble/1", text_model=words, home=home)
+        assert report.degraded == "" if same else "carry 0: language_model in almanac.yaml changed" in report.degraded
+        made, before = (
+            next(one.folder("forecasts").rglob(f"{part_of('ensemble/1')}.parquet")) for one in (again, lake)
+        )
+        with lake.connect() as con:
+            differ = con.execute(
+                f"SELECT count(*) FROM '{made}' AS a JOIN '{before}' AS b USING (item_id, target_date) WHERE a.mean <> b.mean"
+            ).fetchall()[0][0]
+        assert (differ == 0) == same
 
 
 def test_what_a_new_item_sells_like_is_shown(home):

@@ -37,7 +37,7 @@ def gamma() -> GammaForecaster:
 def panels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels without arrays: the fake forecaster reads names only."""
 
-    def fake(view: Any, settings: Any, series: list[tuple[str, str]], history_days: int, home: Path) -> Iterator[Any]:
+    def fake(_: Any, __: Any, series: list[tuple[str, str]], *___: Any, **____: Any) -> Iterator[Any]:
         for start in range(0, len(series), nightly.SLICE):
             rows = series[start : start + nightly.SLICE]
             yield make_panel(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.enrichment.language_model import find_language_model
 from pipeline.errors import HistoryError
 from pipeline.forecasting import nightly
 from pipeline.forecasting.replay import THREADS, TOLERANCE, NightForecast, forecast_night, replay
@@ -34,7 +35,7 @@ def lake(tmp_path: Path) -> Lake:
 def panels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels without arrays: the fake forecaster reads names only."""
 
-    def fake(_: Any, __: Any, series: list[tuple[str, str]], *___: Any) -> Iterator[Any]:
+    def fake(_: Any, __: Any, series: list[tuple[str, str]], *___: Any, **____: Any) -> Iterator[Any]:
         yield make_panel([item for item, _ in series])
 
     monkeypatch.setattr(nightly, "_panels", fake)
@@ -188,6 +189,15 @@ def test_other_settings_are_told(lake: Lake) -> None:
     make(lake)
     fewer = SETTINGS.model_copy(update={"forecast": ForecastSettings(horizon_days=28)})
     assert "settings" in make(lake, settings=fewer).told[0]
+
+
+def test_a_version_of_another_language_model_says_whose_vectors_it_reads(lake: Lake) -> None:
+    (told,) = make(lake, text_model="other@0").told
+    assert told.startswith("gamma/1 learned from the text vectors of other@0")
+    ours = find_language_model(SETTINGS.language_model).model_id
+    assert ours in told
+    assert make(lake, version="gamma/2", text_model=ours).told == ()
+    assert make(lake, version="gamma/3", text_model="").told == ()
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.errors import HistoryError
+from pipeline.errors import HistoryError, ModelError
 from pipeline.models.base import Compute
 from pipeline.models.launches.examples import SHOP_SHARE, Words
 from pipeline.models.launches.facts import Facts
 from pipeline.models.launches.forecaster import Launches
+from pipeline.models.launches.similar import nearest
 from pipeline.models.paths import Paths, SeriesPaths, finest
 from pipeline.models.registry import load
 from tests.models.contract import answer_of
@@ -185,3 +186,53 @@ def test_text_that_says_nothing_is_like_nothing(shop, fitted):
     assert not words.level.any()
     assert (words.lifts == SHOP_SHARE * fitted.season).all()  # but that the shop has seasons
     assert np.isfinite(fitted.forecast(empty, MONTH).mean).all()
+
+
+# --- one text for many items ------------------------------------------------------------------------------------------
+
+
+def test_one_text_for_all_items_tells_nothing(shop, tmp_path):
+    panel = shop[0]
+    same = replace(panel, text=np.repeat(panel.text[:1], panel.series, axis=0))
+    none = replace(panel, text=np.zeros((panel.series, 0), np.float32))
+    fitted, wordless = fit(same, tmp_path), fit(none, tmp_path)
+    new, bare = (new_items((one, *shop[1:]))[0] for one in (same, none))
+    words = fitted.words(new)
+    assert not words.level.any()
+    assert (words.lifts == SHOP_SHARE * fitted.season).all()  # of the shop, not of some of its items
+    assert not fitted.neighbours(new, 5).weight.any()
+    np.testing.assert_allclose(fitted.forecast(new, 91).mean, wordless.forecast(bare, 91).mean, rtol=1e-9)
+
+
+def test_a_text_that_many_share_leaves_the_others_their_neighbours(shop, tmp_path):
+    panel, theme, _ = shop
+    text = panel.text.copy()
+    shared = (theme == 0) & (panel.first_sold < panel.history)
+    assert shared.sum() > 100
+    text[shared] = text[np.flatnonzero(shared)[0]]
+    fitted = fit(replace(panel, text=text), tmp_path)
+    one = fitted.items.index(panel.item_id[np.flatnonzero((theme == 3) & (panel.first_sold == 0))[0]])
+    near = fitted.neighbours(replace(panel, text=text).rows(np.flatnonzero(shared)[:3]), 5)
+    assert not near.weight.any()
+    others = fitted.neighbours(replace(panel, text=text).rows(np.flatnonzero(theme == 3)), 5)
+    assert (others.weight > 0).all()
+    assert one in others.index
+
+
+def test_a_few_sizes_of_one_thing_are_neighbours(shop, fitted):
+    new = new_items(shop)[0].rows(slice(0, 1))
+    sizes = np.repeat(new.text.astype(np.float64), 12, axis=0)
+    others = np.random.default_rng(2).normal(size=(200, sizes.shape[1]))
+    library = np.concatenate([others / np.linalg.norm(others, axis=1, keepdims=True), sizes])
+    near = nearest(library, new.text, count=5, sharpness=8.0)
+    assert near.index.tolist() == [[200, 201, 202, 203, 204]]
+    assert (near.weight > 0).all()
+
+
+def test_text_vectors_of_another_language_model_are_refused(shop, fitted):
+    new = new_items(shop)[0]
+    other = replace(new, text=np.ones((new.series, 24), np.float32))
+    with pytest.raises(
+        ModelError, match=r"vectors of 16 numbers, but the items carry 24: language_model in almanac\.yaml"
+    ):
+        fitted.forecast(other, MONTH)

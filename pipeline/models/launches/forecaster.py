@@ -212,8 +212,8 @@ class FittedLaunches:
         return Words(found.level, found.lifts + SHOP_SHARE * self.season)
 
     def neighbours(self, panel: Panel, count: int) -> Neighbours | None:
-        """The items of the library whose texts are nearest to those of a panel's items; None without vectors."""
-        if not self.library.shape[1] or not len(self.library):
+        """The items of the library whose texts are nearest to those of a panel's items; None without vectors of its model."""
+        if not self.library.shape[1] or not len(self.library) or panel.text.shape[1] != self.library.shape[1]:
             return None
         return nearest(self.library, panel.text, count=count, sharpness=LEVEL_OF[1], barred=self.rows_of(panel))
 

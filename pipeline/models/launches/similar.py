@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ModelError
 from pipeline.models.base import Array
 
 _ROWS_AT_ONCE = 512
 _DIGITS = 7
+_MANY_ALIKE = 50
+"""Items of the same words, or equally like a query, of which a few would be picked by chance."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,24 @@ def nearest(
 ) -> Neighbours:
     """The nearest items by cosine, weighted by exp(sharpness × cosine).
 
+    Where many are equally like a query and only some of them can be its neighbours, as in a shop with one text for a thousand
+    items, none of those is: they would tell of themselves, not of the query.
+
     Args:
         library: (N, D) vectors of length 1, N ≥ 1; one of zeros is like nothing.
         queries: (Q, D) vectors of length 1.
         count: neighbours of each, at most N.
         sharpness: how much more a nearer one counts.
         barred: (Q,) row of the library that each query must not find, itself; −1 for none.
+
+    Raises:
+        ModelError: the vectors are of different language models.
     """
+    if library.shape[1] != queries.shape[1]:
+        raise ModelError(
+            f"the launches were learned with text vectors of {library.shape[1]} numbers, but the items carry "
+            f"{queries.shape[1]}: language_model in almanac.yaml changed since the training; train again, or set it back"
+        )
     count = min(count, len(library))
     index = np.zeros((len(queries), count), np.int64)
     cosines, weight = np.zeros((2, len(queries), count))
@@ -67,7 +81,10 @@ def nearest(
             cosine[own, barred[part][own]] = -np.inf
         near, order = _largest(cosine, count)
         index[part], cosines[part] = order, near
-        raw = np.where(near > 0, np.exp(sharpness * (near - 1)), 0.0)
+        last = near[:, -1:]
+        alike = (cosine == last).sum(axis=1, keepdims=True)
+        by_chance = (near == last) & (alike > np.maximum((near == last).sum(axis=1, keepdims=True), _MANY_ALIKE))
+        raw = np.where((near > 0) & ~by_chance, np.exp(sharpness * (near - 1)), 0.0)
         total = raw.sum(axis=1, keepdims=True)
         weight[part] = raw / np.where(total > 0, total, 1.0)
     return Neighbours(index, cosines, weight)
