@@ -8,6 +8,7 @@ from assets.common import markdown_table, metadata, table_spec
 from pipeline.as_of import known_days
 from pipeline.enrichment.calendar import build_calendar
 from pipeline.enrichment.promotions import take_over_promotions
+from pipeline.enrichment.reviews import encode_reviews
 from pipeline.enrichment.texts import encode_items
 from resources.compute import ComputeResource
 from resources.lake import HomeResource
@@ -59,19 +60,25 @@ def promotions(context: dg.AssetExecutionContext, home: HomeResource) -> Iterato
             )
 
 
-@dg.multi_asset(name="item_texts", specs=[table_spec("item_text_features", ["item_sightings", "demand_changes"])])
+@dg.multi_asset(
+    name="item_texts", specs=[table_spec("item_text_features", ["item_sightings", "demand_changes", "reviews"])]
+)
 def texts(context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource) -> dg.MaterializeResult:
-    """Encode item texts that have no vector yet."""
+    """Encode item texts, and sentences of reviews, that have no vector yet."""
     with home.work(context) as work:
-        report = encode_items(
-            work.lake, work.settings, compute=compute.pick(work.settings.compute), progress=work.progress
-        )
-        work.tell(context, [report.warning] if report.warning else [])
+        picked = compute.pick(work.settings.compute)
+        done = [
+            encode_items(work.lake, work.settings, compute=picked, progress=work.progress),
+            encode_reviews(work.lake, work.settings, compute=picked, progress=work.progress),
+        ]
+        reports = [report for report in done if report]
+        work.tell(context, [report.warning for report in reports if report.warning])
+        tokens = sum(report.tokens for report in reports)
         return dg.MaterializeResult(
             metadata=metadata(
-                rows=report.encoded,
+                rows=sum(report.encoded for report in reports),
                 seconds=work.seconds,
-                unknown_token_share=report.unknown_share,
-                texts=markdown_table([vars(report)]),
+                unknown_token_share=sum(report.unknown_tokens for report in reports) / max(tokens, 1),
+                texts=markdown_table([vars(report) for report in reports]),
             )
         )

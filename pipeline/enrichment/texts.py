@@ -30,15 +30,16 @@ _MANY_UNKNOWN = 0.2
 
 @dataclass(frozen=True)
 class TextReport:
-    """What `encode_items` did.
+    """What `encode_items` or `encode_reviews` did.
 
     Attributes:
         model_id: language model and the hash of its files.
-        texts: distinct item texts that nights read, of those that new facts speak of.
+        texts: distinct texts that nights read, of those that new facts speak of; of reviews those encoded now.
         encoded: of them, encoded now; the others had a vector.
         tokens: tokens of the texts encoded now.
         unknown_tokens: how many of those the model does not know.
         seconds: duration.
+        what: what texts they are.
     """
 
     model_id: str
@@ -47,6 +48,7 @@ class TextReport:
     tokens: int
     unknown_tokens: int
     seconds: float
+    what: str = "item texts"
 
     @property
     def unknown_share(self) -> float:
@@ -59,7 +61,7 @@ class TextReport:
         if self.unknown_share <= _MANY_UNKNOWN:
             return None
         return (
-            f"{self.unknown_share:.0%} of the tokens of the item texts are unknown to {self.model_id}: their vectors say "
+            f"{self.unknown_share:.0%} of the tokens of the {self.what} are unknown to {self.model_id}: their vectors say "
             "little (an English model on Chinese texts, for example); name a multilingual one in language_model.model"
         )
 
@@ -95,20 +97,49 @@ def encode_items(
         for text, text_hash, is_encoded in zip(*(column.to_pylist() for column in needed.columns), strict=True)
         if not is_encoded
     ]
+    tokens, unknown = encode_texts(lake, settings, found.model_id, waiting, compute=compute, progress=progress)
+    keep(lake, found.model_id, _NEEDED)
+    return TextReport(found.model_id, needed.num_rows, len(waiting), tokens, unknown, time.monotonic() - start)
+
+
+def encode_texts(
+    lake: Lake,
+    settings: Settings,
+    model_id: str,
+    waiting: list[tuple[str, str]],
+    *,
+    compute: Compute | None = None,
+    progress: Progress = silent,
+) -> tuple[int, int]:
+    """Write the vectors of texts that have none yet.
+
+    Args:
+        lake: the home's lake.
+        settings: the home's settings; `language_model` counts.
+        model_id: id of that model.
+        waiting: texts, each with its hash.
+        compute: where the model runs; default: the CPU.
+        progress: called with (what, done, of).
+
+    Returns:
+        Tokens of the texts, and how many of them the model does not know.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
     tokens = unknown = 0
     if waiting:
         model = load_language_model(settings.language_model, compute, home=lake.home)
         # like lengths together: the model fills up one batch per length (see `LanguageModel.encode`)
-        waiting.sort(key=lambda pair: (len(pair[0]), pair[1]))
+        waiting = sorted(waiting, key=lambda pair: (len(pair[0]), pair[1]))
         for first in range(0, len(waiting), _TEXTS_PER_BATCH):
             chunk = waiting[first : first + _TEXTS_PER_BATCH]
             texts = [text for text, _ in chunk]
             encoded = model.encode(texts, progress=_within(progress, first, len(waiting)))
             tokens += encoded.tokens
             unknown += encoded.unknown_tokens
-            _write(lake, found.model_id, chunk, encoded.vectors)
-    keep(lake, found.model_id, _NEEDED)
-    return TextReport(found.model_id, needed.num_rows, len(waiting), tokens, unknown, time.monotonic() - start)
+            _write(lake, model_id, chunk, encoded.vectors)
+    return tokens, unknown
 
 
 def _within(progress: Progress, first: int, of: int) -> Progress:
