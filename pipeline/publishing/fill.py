@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.as_of import AsOfView
-from pipeline.enrichment.reviews import make_item_reviews
+from pipeline.enrichment.reviews import make_reviewed_weeks
 from pipeline.lake import Lake
 from pipeline.publishing.comments import add_comments
 from pipeline.publishing.parts import Fingerprints, changed, files_of, fingerprints, partitions
@@ -77,7 +77,7 @@ def fill(view: AsOfView, lake: Lake, settings: Settings, plan: Plan) -> Filled:
             columns = ", ".join(f'"{column.name}" {column.type}' for column in TABLES[name].published_columns)
             con.execute(f'CREATE TABLE published."{name}" ({columns})')
     filled = _FromLake(con, lake, plan).fill(settings.publishing.max_forecast_rows)
-    make_item_reviews(con, settings, home=lake.home)
+    make_reviewed_weeks(con, settings, home=lake.home)
     _fill_states(con, lake, plan)
     if plan.why_full:
         con.execute("USE published")
@@ -169,7 +169,7 @@ def _fill_states(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None
     order = "known_on, " + _key("demand_revisions")
     _replace_rows(con, "demand_revisions", revisions, "known_on > getvariable('known_before')", order=order)
     _replace_rows(con, "items", _SQL["item_rows"], "true", order="item_id")
-    _replace_rows(con, "item_reviews", "FROM item_reviews", "true", order="week_start, item_id")
+    _replace_rows(con, "item_reviews", "FROM reviewed_weeks", "true", order="week_start, item_id")
     con.execute("SET VARIABLE calendar_from = $1::DATE", [_calendar_from(con, plan, began)])
     for table in ("calendar_daily", "calendar_events"):
         rows = _SQL["calendar_rows"].replace("{table}", table)

@@ -54,6 +54,7 @@ event = st.one_of(
     st.tuples(st.just("bad lines"), st.just(""), st.integers(-1, 40)),
     st.tuples(st.just("new item"), st.just(""), st.just(0)),
     st.tuples(st.just("backtest"), st.just(""), st.just(0)),
+    st.tuples(st.just("review"), item, st.integers(0, 60)),
 )
 step = st.tuples(st.integers(1, 45), st.lists(event, max_size=4))
 
