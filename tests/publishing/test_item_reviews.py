@@ -16,6 +16,7 @@ from pipeline.enrichment.calendar import build_calendar
 from pipeline.enrichment.review_features import review_array
 from pipeline.enrichment.reviews import encode_reviews
 from pipeline.examples.generated_shop import GeneratedShop
+from pipeline.forecasting.vintages import part_of
 from pipeline.ingestion import ingest
 from pipeline.lake import Lake
 from pipeline.publishing.publish import publish, published_file
@@ -23,6 +24,7 @@ from pipeline.settings import load_settings
 from pipeline.tables import TABLES
 from pipeline.validation import validate_lines
 from tests.conftest import MakeHome
+from tests.publishing.shop import write_vintage_of
 
 GOOD = ("质量很好", "great price", "物流很快！", "a lovely gift", "looks beautiful <b>indeed</b>", "👍")
 BAD = ("质量很差，用几天就坏了", "too expensive", "the box was damaged", "too small for me", "发货太慢", "x" * 10_000)
@@ -75,6 +77,8 @@ class Voices:
         encode_reviews(self.lake, self.settings)
 
     def publish(self, night: date) -> list[tuple[Any, ...]]:
+        if not self.lake.part_path("vintages", {"as_of": night.isoformat()}, part_of("lstm/1")).exists():
+            write_vintage_of(self.lake, night, {self.truth[0][0]: ("", "", 3.0, 1.0)})
         publish(self.lake, self.settings, night)
         with duckdb.connect(str(published_file(self.home)), read_only=True) as con:
             return con.execute("FROM item_reviews ORDER BY ALL").fetchall()
@@ -83,7 +87,7 @@ class Voices:
 @pytest.fixture(scope="module")
 def voices(make_home: MakeHome, small_shop: GeneratedShop) -> tuple[Voices, list[str]]:
     """A home with half a year of orders and the reviews of its first 120 days."""
-    shop = Voices(make_home(small_shop))
+    shop = Voices(make_home(small_shop, forecast={"horizon_days": 91}))
     (shop.home / "voices" / "voices_0.csv").write_text("id,item,time,stars,text,customer\n1,x,2022-01-01,5,,\n")
     ingest(shop.lake, shop.settings, delivered_at=datetime(2022, 12, 1, tzinfo=UTC))
     validate_lines(shop.lake, shop.settings)
