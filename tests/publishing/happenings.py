@@ -89,7 +89,7 @@ def deliver(lake: Lake, file_hash: str, first_known_on: date, *, delivered_at: d
     cleaned = {"source": ["s"], "measure": ["netted"], "value": [1], "units": [2]}
     with lake.connect() as con:
         for table, rows in (
-            *(("raw_files", file), ("quarantined_order_lines", bad)),
+            *(("raw_files", file), ("quarantined_order_lines", bad), ("quarantined_reviews", bad)),
             *(("data_quality", quality), ("cleaning_report", cleaned)),
         ):
             lake.write(con, table, {"file_hash": file_hash}, pa.table(rows))
