@@ -87,5 +87,6 @@ FACTS = (
     "calendar_occurrences",
     "promotions",
     "item_text_features",
+    "reviews",
 )
 """What an as-of view reads: upstream of everything that a night makes."""

@@ -8,6 +8,8 @@ from assets.common import markdown_table, metadata, table_spec
 from pipeline.as_of import known_days
 from pipeline.enrichment.calendar import build_calendar
 from pipeline.enrichment.promotions import take_over_promotions
+from pipeline.enrichment.reading import Reading
+from pipeline.enrichment.reviews import encode_reviews
 from pipeline.enrichment.texts import encode_items
 from resources.compute import ComputeResource
 from resources.lake import HomeResource
@@ -59,24 +61,30 @@ def promotions(context: dg.AssetExecutionContext, home: HomeResource) -> Iterato
             )
 
 
-@dg.multi_asset(name="item_texts", specs=[table_spec("item_text_features", ["item_sightings", "demand_changes"])])
+@dg.multi_asset(
+    name="item_texts", specs=[table_spec("item_text_features", ["item_sightings", "demand_changes", "reviews"])]
+)
 def texts(context: dg.AssetExecutionContext, home: HomeResource, compute: ComputeResource) -> dg.MaterializeResult:
-    """Encode item texts that have no vector yet."""
+    """Encode item texts, and sentences of reviews, that have no vector yet."""
     with home.work(context) as work:
-        report = encode_items(
-            work.lake, work.settings, compute=compute.pick(work.settings.compute), progress=work.progress
-        )
-        work.tell(context, report.warnings)
-        scripts = report.reading.scripts
+        picked = compute.pick(work.settings.compute)
+        done = [
+            encode_items(work.lake, work.settings, compute=picked, progress=work.progress),
+            encode_reviews(work.lake, work.settings, compute=picked, progress=work.progress),
+        ]
+        reports = [report for report in done if report]
+        warnings = [warning for report in reports for warning in report.warnings]
+        work.tell(context, warnings)
+        reading = sum((report.reading for report in reports), Reading())
         return dg.MaterializeResult(
             metadata=metadata(
-                rows=report.encoded,
+                rows=sum(report.encoded for report in reports),
                 seconds=work.seconds,
-                language_model=report.model_id,
-                texts=report.texts,
-                texts_cut=report.reading.cut,
-                unknown_token_share=report.reading.unknown_share,
-                scripts=markdown_table([{**vars(one), "unread_share": one.unread_share} for one in scripts]),
-                notes="; ".join(report.warnings) or "none",
+                language_model=reports[0].model_id,
+                texts=sum(report.texts for report in reports),
+                texts_cut=reading.cut,
+                unknown_token_share=reading.unknown_share,
+                scripts=markdown_table([{**vars(one), "unread_share": one.unread_share} for one in reading.scripts]),
+                notes="; ".join(warnings) or "none",
             )
         )

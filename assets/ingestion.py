@@ -8,7 +8,7 @@ from assets.common import markdown_table, metadata, table_spec
 from pipeline.ingestion.deliveries import ingest
 from resources.lake import HomeResource
 
-TABLES = ("raw_files", "raw_order_lines", "raw_items", "raw_promotions")
+TABLES = ("raw_files", "raw_order_lines", "raw_items", "raw_promotions", "raw_reviews")
 
 
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:

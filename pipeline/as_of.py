@@ -34,11 +34,12 @@ FACTS = (
     "calendar_daily",
     "calendar_occurrences",
     "item_text_features",
+    "reviews",
 )
 """Lake tables that a view reads, as `lake_<table>` on its connection."""
 _HASHED = ("demand_daily", "shop_days", "items", "promotions", "calendar_occurrences", "calendar_daily")
 """Views that all others of a night follow from."""
-_HASHED_WHERE_THERE = ("planned_prices", "announced_items")
+_HASHED_WHERE_THERE = ("planned_prices", "announced_items", "review_versions")
 """The same, of what not every shop has: without a row they leave a snapshot as it was before Almanac knew them."""
 ANNOUNCED_DAYS = 28
 """Days on sale without a sale after which an announced item is expected no longer."""

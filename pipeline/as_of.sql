@@ -311,3 +311,18 @@ CREATE VIEW item_text_features AS
 SELECT *
 FROM lake_item_text_features
 WHERE text_hash IN (SELECT text_hash FROM items);
+
+-- grain: version of a review; of a review that is edited only what the night knows
+CREATE VIEW review_versions AS
+SELECT
+    source,
+    review_id,
+    version,
+    item_id,
+    reviewed_on,
+    rating,
+    sentences,
+    known_on,
+    lead(known_on) OVER (PARTITION BY source, review_id ORDER BY version) AS replaced_on
+FROM lake_reviews
+WHERE known_on <= getvariable('as_of');

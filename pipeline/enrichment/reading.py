@@ -93,11 +93,12 @@ class Reading:
             tuple(Script(name, **counts) for name, counts in sorted(sums.items())),
         )
 
-    def warnings(self, model_id: str) -> tuple[str, ...]:
+    def warnings(self, model_id: str, what: str = "item texts") -> tuple[str, ...]:
         """What to say of it: a language that the model cannot read, texts that are cut.
 
         Args:
             model_id: the model, for the message.
+            what: what texts they are.
         """
         said = []
         found = [f"{one.unread_share:.0%} of the {one.name} letters, in {one.texts:,} texts" for one in self._unread]
@@ -105,13 +106,13 @@ class Reading:
             found.insert(0, f"{self.unknown_share:.0%} of the tokens")
         if found:
             said.append(
-                f"the language model {model_id} cannot read these item texts: of {self.texts:,}, it does not know "
+                f"the language model {model_id} cannot read these {what}: of {self.texts:,}, it does not know "
                 f"{' and '.join(found)}; vectors of such texts say little. Name one that can in language_model.model of "
                 f"almanac.yaml, a folder or, with allow_download: true, a Hugging Face id: {', '.join(MULTILINGUAL)}"
             )
         if self.cut > _MANY * self.texts:
             said.append(
-                f"{self.cut:,} of {self.texts:,} item texts are longer than what is read of a text; "
+                f"{self.cut:,} of {self.texts:,} {what} are longer than what is read of a text; "
                 "language_model.max_tokens in almanac.yaml says how many tokens are"
             )
         return tuple(said)

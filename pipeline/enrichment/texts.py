@@ -31,14 +31,15 @@ _TEXTS_PER_BATCH = 4096
 
 @dataclass(frozen=True)
 class TextReport:
-    """What `encode_items` did.
+    """What `encode_items` or `encode_reviews` did.
 
     Attributes:
         model_id: language model and the hash of its files.
-        texts: distinct item texts that nights read, of those that new facts speak of.
+        texts: distinct texts that nights read, of those that new facts speak of; of reviews those encoded now.
         encoded: of them, encoded now; the others had a vector.
         reading: how well the model read those.
         seconds: duration.
+        what: what texts they are.
     """
 
     model_id: str
@@ -46,11 +47,12 @@ class TextReport:
     encoded: int
     reading: Reading
     seconds: float
+    what: str = "item texts"
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of the texts encoded now."""
-        return self.reading.warnings(self.model_id)
+        return self.reading.warnings(self.model_id, self.what)
 
 
 def encode_items(
@@ -84,19 +86,48 @@ def encode_items(
         for text, text_hash, is_encoded in zip(*(column.to_pylist() for column in needed.columns), strict=True)
         if not is_encoded
     ]
+    reading = encode_texts(lake, settings, found.model_id, waiting, compute=compute, progress=progress)
+    keep(lake, found.model_id, _NEEDED)
+    return TextReport(found.model_id, needed.num_rows, len(waiting), reading, time.monotonic() - start)
+
+
+def encode_texts(
+    lake: Lake,
+    settings: Settings,
+    model_id: str,
+    waiting: list[tuple[str, str]],
+    *,
+    compute: Compute | None = None,
+    progress: Progress = silent,
+) -> Reading:
+    """Write the vectors of texts that have none yet.
+
+    Args:
+        lake: the home's lake.
+        settings: the home's settings; `language_model` counts.
+        model_id: id of that model.
+        waiting: texts, each with its hash.
+        compute: where the model runs; default: the CPU.
+        progress: called with (what, done, of).
+
+    Returns:
+        How well the model read them.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
     reading = Reading()
     if waiting:
         model = load_language_model(settings.language_model, compute, home=lake.home)
         # like lengths together: the model fills up one batch per length (see `LanguageModel.encode`)
-        waiting.sort(key=lambda pair: (len(pair[0]), pair[1]))
+        waiting = sorted(waiting, key=lambda pair: (len(pair[0]), pair[1]))
         for first in range(0, len(waiting), _TEXTS_PER_BATCH):
             chunk = waiting[first : first + _TEXTS_PER_BATCH]
             texts = [text for text, _ in chunk]
             encoded = model.encode(texts, progress=_within(progress, first, len(waiting)))
             reading += encoded.reading
-            _write(lake, found.model_id, chunk, encoded.vectors)
-    keep(lake, found.model_id, _NEEDED)
-    return TextReport(found.model_id, needed.num_rows, len(waiting), reading, time.monotonic() - start)
+            _write(lake, model_id, chunk, encoded.vectors)
+    return reading
 
 
 def _within(progress: Progress, first: int, of: int) -> Progress:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -24,8 +23,9 @@ from pipeline.ingestion.catalogue import read_items, read_promotions
 from pipeline.ingestion.customers import CustomerKey, customer_key
 from pipeline.ingestion.drop_folder import DropFolderHashes
 from pipeline.ingestion.lost import RAW_TABLES, LostFile, lost_files
-from pipeline.ingestion.mapping import SourceMapping, load_mapping, require_exchange_rate
+from pipeline.ingestion.mapping import Content, SourceMapping, load_mapping, require_exchange_rate
 from pipeline.ingestion.orders import EarlierFile, read_orders
+from pipeline.ingestion.reviews import read_reviews
 from pipeline.ingestion.staging import UnreadableFileError
 from pipeline.ingestion.standing import attach_marks, keep_marks
 from pipeline.lake import Lake
@@ -33,8 +33,8 @@ from pipeline.models.base import Progress, silent
 from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
-Content = Literal["orders", "items", "promotions"]
-_RAW = ("raw_order_lines", "raw_items", "raw_promotions", "raw_files")  # the last one says that a file is in
+_RAW = (*RAW_TABLES.values(), "raw_files")  # the last one says that a file is in
+_WITH_CUSTOMERS: tuple[Content, ...] = ("orders", "reviews")
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class DeliveredFile:
     Attributes:
         file_name: its name in the drop folder.
         source: name of the source's mapping.
-        content: orders, items or promotions.
+        content: orders, items, promotions or reviews.
         lines: its records.
-        unreadable: records left out (items and promotions; unreadable order lines are kept, for quarantine).
+        unreadable: records left out (items and promotions; of orders and reviews they are kept, for quarantine).
         bytes: its size.
         seconds: time it took.
     """
@@ -170,11 +170,7 @@ def _found_files(
                 "almanac.yaml"
             )
             continue
-        contents: tuple[Content, ...] = ("orders", "items", "promotions")
-        for content in contents:
-            files = mapping.contents.get(content)
-            if files is None:
-                continue
+        for content, files in mapping.contents.items():
             paths = sorted(path for path in folder.glob(files.files) if path.is_file() or path.is_symlink())
             if not paths and not _has_delivered(con, mapping.name, content):
                 problems.append(
@@ -277,8 +273,7 @@ class _Work:
             raise UnreadableFileError(
                 f"and no file in the drop folder of source {lost.source} has its bytes; restore either from a backup"
             )
-        orders = found.mapping.orders
-        if self.key.keep_in is not None and lost.content == "orders" and orders and orders.columns.customer is not None:
+        if self.key.keep_in is not None and found.mapping.hides_customers(lost.content):
             raise UnreadableFileError(
                 f"and {self.key.keep_in}, which hides its customers, is gone too; restore one of them from a backup"
             )
@@ -295,12 +290,10 @@ class _Work:
         """Read one file into the staged lake, as of now or as of when it came."""
         copies = scratch / key
         copies.mkdir()
+        file = (con, found.path, key, found.mapping)
         if found.content == "orders":
             orders = read_orders(
-                con,
-                found.path,
-                key,
-                found.mapping,
+                *file,
                 into=self.staged,
                 earlier=self._earlier(con, found.mapping.name, lost),
                 delivered_at=lost.delivered_at if lost else self.delivered_at,
@@ -313,22 +306,24 @@ class _Work:
             if found.content == "items":
                 known_on = lost.first_known_on if lost else None
                 catalogue = read_items(
-                    con,
-                    found.path,
-                    key,
-                    found.mapping,
+                    *file,
                     into=self.staged,
                     known_on=known_on or self._items_known_on(con, found.mapping),
                     scratch=copies,
                 )
-            else:
+            elif found.content == "promotions":
                 catalogue = read_promotions(
-                    con,
-                    found.path,
-                    key,
-                    found.mapping,
+                    *file,
                     into=self.staged,
                     by_location=self.settings.shop.by_location,
+                    scratch=copies,
+                )
+            else:
+                catalogue = read_reviews(
+                    *file,
+                    into=self.staged,
+                    delivered_at=lost.delivered_at if lost else self.delivered_at,
+                    time_zone=self.settings.shop.timezone,
                     scratch=copies,
                 )
             days = (catalogue.first_known_on, catalogue.last_known_on)
@@ -346,7 +341,7 @@ class _Work:
             for entry in self.entries:
                 table = pa.Table.from_pylist([entry], schema=schema)
                 self.staged.write(con, "raw_files", {"file_hash": entry["file_hash"]}, table)
-        if self.key.keep_in is not None and self.rows["raw_order_lines"]:
+        if self.key.keep_in is not None and any(self.rows[RAW_TABLES[content]] for content in _WITH_CUSTOMERS):
             self.key.keep()
         for name in _RAW:
             self.lake.adopt(self.staged, name)

@@ -10,10 +10,16 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.ingestion.mapping import Content
 from pipeline.ingestion.standing import deliveries
 from pipeline.lake import Lake
 
-RAW_TABLES = {"orders": "raw_order_lines", "items": "raw_items", "promotions": "raw_promotions"}
+RAW_TABLES: dict[Content, str] = {
+    "orders": "raw_order_lines",
+    "items": "raw_items",
+    "promotions": "raw_promotions",
+    "reviews": "raw_reviews",
+}
 """Table of each content."""
 
 
@@ -24,7 +30,7 @@ class LostFile:
     Attributes:
         file_hash: the delivery.
         source: name of its mapping.
-        content: orders, items or promotions.
+        content: orders, items, promotions or reviews.
         file_name: its name in the drop folder.
         lines: its records.
         delivered_at: when it was delivered, UTC.
@@ -34,7 +40,7 @@ class LostFile:
 
     file_hash: str
     source: str
-    content: str
+    content: Content
     file_name: str
     lines: int
     delivered_at: datetime

@@ -1,4 +1,4 @@
-"""A source's mapping: how the files of one shop system become order lines, items and promotions.
+"""A source's mapping: how the files of one shop system become order lines, items, promotions and reviews.
 
 A mapping is a YAML file (`data/sources/NAME.yaml`, or one of the home). What belongs here: its closed vocabulary and
 how it is found and read. What does not: SQL; `reading.py` translates, and no text of a YAML file is ever run.
@@ -19,6 +19,7 @@ from pipeline.settings import SETTINGS_FILE, SHIPPED_SOURCES, Settings, SourceSe
 Encoding = Literal["utf-8", "utf-16", "gb18030", "latin-1"]
 LineKind = Literal["sale", "cancellation", "return", "adjustment", "write_off", "non_merchandise", "free"]
 KindColumn = Literal["order_id", "item_id", "item_text", "category", "location", "country", "channel", "currency"]
+Content = Literal["orders", "items", "promotions", "reviews"]
 ISO = "iso"
 """Datetime format that stands for ISO 8601 (2010-12-01, 2010-12-01 08:26:00, 2010-12-01T08:26:00.5)."""
 
@@ -249,6 +250,46 @@ class PromotionsMapping(FileMapping):
         return self
 
 
+class ReviewAvailability(Closed):
+    """When a review counts as known. An edited one is known from its delivery in any case."""
+
+    rule: Literal["review_time", "delivery"] = Field(
+        default="review_time", description="review_time (history loaded at once) or delivery."
+    )
+
+
+class ReviewsMapping(FileMapping):
+    """What customers say of items."""
+
+    item_id: Cell = Field(description="Item, as order lines name it.")
+    reviewed_at: Cell = Field(description="Date and time of the review, in the mapping's time zone.")
+    rating: Cell | None = Field(default=None, description="Rating, a number on `scale`; empty: none given.")
+    scale: tuple[float, float] = Field(
+        default=(1, 5), description="Worst and best rating: [1, 5], or [6, 1] for marks."
+    )
+    text: Cell | None = Field(default=None, description="What was written; HTML is taken out.")
+    review_id: Cell | None = Field(
+        default=None,
+        description="Review id, by which an edited review is known; without it every other text is another review.",
+    )
+    customer: Cell | None = Field(default=None, description="Customer id; only its keyed hash is kept.")
+    available: ReviewAvailability = Field(default=ReviewAvailability(), description="When a review became known.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ReviewsMapping":
+        if self.rating is None and self.text is None:
+            raise ValueError("map `rating`, `text` or both")
+        if self.scale[0] == self.scale[1]:
+            raise ValueError(f"scale: worst and best are both {self.scale[0]:g}")
+        return self
+
+    @property
+    def given(self) -> dict[str, Cell]:
+        """The mapped ones, by column."""
+        names = ("item_id", "reviewed_at", "rating", "text", "review_id", "customer")
+        return {name: cell for name in names if (cell := getattr(self, name)) is not None}
+
+
 class SourceMapping(Closed):
     """All that Almanac must know to read the files of one source."""
 
@@ -258,18 +299,25 @@ class SourceMapping(Closed):
     orders: OrdersMapping | None = Field(default=None, description="Order files.")
     items: ItemsMapping | None = Field(default=None, description="Item master data.")
     promotions: PromotionsMapping | None = Field(default=None, description="Promotions.")
+    reviews: ReviewsMapping | None = Field(default=None, description="Reviews.")
 
     @model_validator(mode="after")
     def _something(self) -> "SourceMapping":
         if not self.contents:
-            raise ValueError("map at least one of orders, items, promotions")
+            raise ValueError("map at least one of orders, items, promotions, reviews")
         return self
 
     @property
-    def contents(self) -> dict[str, FileMapping]:
+    def contents(self) -> dict[Content, FileMapping]:
         """The mapped contents, in the order in which they are read."""
-        all_of_them = {"orders": self.orders, "items": self.items, "promotions": self.promotions}
-        return {name: mapping for name, mapping in all_of_them.items() if mapping is not None}
+        names: tuple[Content, ...] = ("orders", "items", "promotions", "reviews")
+        return {name: mapping for name in names if (mapping := getattr(self, name)) is not None}
+
+    def hides_customers(self, content: Content) -> bool:
+        """Whether customer ids stand in the files of a content."""
+        if content == "orders":
+            return self.orders is not None and self.orders.columns.customer is not None
+        return content == "reviews" and self.reviews is not None and self.reviews.customer is not None
 
 
 def shipped_mappings() -> tuple[str, ...]:

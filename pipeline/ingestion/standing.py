@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.lake import Lake, replace_file, sql_path
 from pipeline.tables import TABLES
 
-MARKS: Final = ("raw_files", "data_quality", "cleaning_report", "promotion_report")
+MARKS: Final = ("raw_files", "data_quality", "cleaning_report", "promotion_report", "review_report")
 """Tables of which every delivery has one small file, written last by the stage that it marks."""
 
 _STAMP: Final = ("kept_bytes", "kept_changed")

@@ -17,6 +17,10 @@ Floats = NDArray[np.float32]
 PRICE_CUT = "price-cut"
 """Kind of promotion that says by how much a planned price is below the usual one; no mapping can name a kind so."""
 
+REVIEW_FEATURES = ("reviews_28", "reviews_91", "review_sentiment")
+"""Of the reviews that a day knew: log(1 + n) of those of the last 28 and 91 days, and the mean sentiment of the last 91 days
+less that of the whole shop, pulled to it where they are few."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -45,6 +49,7 @@ class Panel:
         item_text: (S,) text of each item as known on the night, '' where there is none.
         on_sale: (S,) column, T or later, from which an announced item that has not sold is on sale; 0 for those that sold;
             None: all did.
+        reviews: (S, T, F) what each day knew of the item's reviews, see `REVIEW_FEATURES`; None in a shop without.
     """
 
     item_id: NDArray[np.str_]
@@ -65,6 +70,7 @@ class Panel:
     promotion_lead: NDArray[np.uint8] | None = None
     item_text: NDArray[np.str_] | None = None
     on_sale: NDArray[np.int64] | None = None
+    reviews: Floats | None = None
 
     @property
     def series(self) -> int:
@@ -116,6 +122,7 @@ class Panel:
             units_winsorised=self.units_winsorised[:, :days],
             price=price,
             first_sold=np.minimum(self.first_sold, days),
+            reviews=None if self.reviews is None else self.reviews[:, :days],
         )
 
     def rows(self, index: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Panel":
@@ -134,4 +141,5 @@ class Panel:
             category=self.category[index],
             item_text=None if self.item_text is None else self.item_text[index],
             on_sale=None if self.on_sale is None else self.on_sale[index],
+            reviews=None if self.reviews is None else self.reviews[index],
         )

@@ -15,7 +15,7 @@ from pipeline.settings import QUANTILE_COLUMNS
 from pipeline.tables import TABLES
 
 _CONTRACT = ("forecasts", "forecast_totals")
-_UNIQUE = ("items", "model_versions", "backtest_scores", "vintages", "publication", "published_parts")
+_UNIQUE = ("items", "item_reviews", "model_versions", "backtest_scores", "vintages", "publication", "published_parts")
 _UNIQUE_SINCE = ("demand_daily", "prices_daily", "shop_days")
 
 

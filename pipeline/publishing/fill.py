@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.as_of import AsOfView
+from pipeline.enrichment.reviews import make_reviewed_weeks
 from pipeline.lake import Lake
 from pipeline.publishing.comments import add_comments
 from pipeline.publishing.parts import Fingerprints, changed, files_of, fingerprints, partitions
@@ -21,7 +22,7 @@ from pipeline.publishing.plan import BEFORE_ALL, CALENDAR, Plan, new_values, up_
 from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
-BY_DELIVERY = ("raw_files", "quarantined_order_lines", "data_quality", "cleaning_report")
+BY_DELIVERY = ("raw_files", "quarantined_order_lines", "quarantined_reviews", "data_quality", "cleaning_report")
 BY_NIGHT = (
     *("vintages", "similar_items"),
     *("model_versions", "champion_decisions", "champion_evidence", "drift", "backtest_scores"),
@@ -30,7 +31,7 @@ FORECASTS = ("forecasts", "forecast_totals")
 BACKTESTS = ("backtest_forecasts", "backtest_sums")
 FROM_LAKE = (*BY_DELIVERY, *BY_NIGHT, *BACKTESTS, *FORECASTS)
 STATES = (
-    *("items", "demand_daily", "demand_revisions", "prices_daily", "shop_days"),
+    *("items", "demand_daily", "demand_revisions", "prices_daily", "shop_days", "item_reviews"),
     *("calendar_daily", "calendar_events", "publication", "published_parts"),
 )
 PUBLISHED = (*STATES, *FROM_LAKE)
@@ -76,6 +77,7 @@ def fill(view: AsOfView, lake: Lake, settings: Settings, plan: Plan) -> Filled:
             columns = ", ".join(f'"{column.name}" {column.type}' for column in TABLES[name].published_columns)
             con.execute(f'CREATE TABLE published."{name}" ({columns})')
     filled = _FromLake(con, lake, plan).fill(settings.publishing.max_forecast_rows)
+    make_reviewed_weeks(con, settings, home=lake.home)
     _fill_states(con, lake, plan)
     if plan.why_full:
         con.execute("USE published")
@@ -167,6 +169,7 @@ def _fill_states(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None
     order = "known_on, " + _key("demand_revisions")
     _replace_rows(con, "demand_revisions", revisions, "known_on > getvariable('known_before')", order=order)
     _replace_rows(con, "items", _SQL["item_rows"], "true", order="item_id")
+    _replace_rows(con, "item_reviews", "FROM reviewed_weeks", "true", order="week_start, item_id")
     con.execute("SET VARIABLE calendar_from = $1::DATE", [_calendar_from(con, plan, began)])
     for table in ("calendar_daily", "calendar_events"):
         rows = _SQL["calendar_rows"].replace("{table}", table)

@@ -12,12 +12,12 @@ undeclared table. Two layers:
 
 from collections.abc import Iterator
 
-from pipeline.tables import facts, results, states
+from pipeline.tables import facts, results, reviews, states
 from pipeline.tables.declare import Column, Table
 
 __all__ = ["TABLES", "Column", "Table", "lake_tables"]
 
-_ALL = (*facts.TABLES, *results.TABLES, *states.TABLES)
+_ALL = (*facts.TABLES, *reviews.TABLES, *results.TABLES, *states.TABLES)
 
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
 """All tables by name, in the order of the data flow within each layer."""

@@ -33,7 +33,7 @@ TABLES = (
         columns("""
             file_hash | VARCHAR | SHA-256 of the file's bytes (first 32 hex digits)
             source | VARCHAR | name of the source's mapping
-            content | VARCHAR | what the file holds: orders, items or promotions
+            content | VARCHAR | what the file holds: orders, items, promotions or reviews
             file_name | VARCHAR | name in the drop folder
             bytes | BIGINT | size of the file
             lines | BIGINT | lines (records) of the file, header not counted
@@ -352,7 +352,7 @@ TABLES = (
         "item_text_features",
         "enrichment",
         "lake",
-        "Vectors of item texts from a language model, computed once per text and model.",
+        "Vectors of item texts and of sentences of reviews from a language model, computed once per text and model.",
         ("model_id", "text_hash"),
         ("model_id", "batch"),
         columns("""

@@ -17,6 +17,7 @@ from pipeline.enrichment.calendar_features import event_features
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.enrichment.prices import price_array
 from pipeline.enrichment.promotion_features import promotion_array
+from pipeline.enrichment.review_features import review_array
 from pipeline.enrichment.series import registered_series
 from pipeline.enrichment.texts import text_array
 from pipeline.errors import HistoryError
@@ -95,6 +96,7 @@ def build_panel(
         category_names=category_names,
         item_text=_item_text(view, items, _LETTERS_PER_TOKEN * settings.language_model.max_tokens),
         on_sale=_announced(view, items, price, days),
+        reviews=review_array(view.con, items, first_day, days, settings, home=home),
     )
 
 

@@ -143,6 +143,10 @@ SUITES: dict[str, Callable[[Settings], tuple[Expected, ...]]] = {
         _none("impossible_shares", "a promotion reaches a share of the shop, 0 to 1"),
         _between("share_announced_too_late", "few promotions are announced after their end", "WARN", high=0.1),
     ),
+    "reviews": lambda _: (
+        _none("impossible_ratings", "ratings are from 1 to 5"),
+        _none("known_too_early", "nothing is known of a review before it is written"),
+    ),
     "item_text_features": lambda _: (
         _between("dimensions", "vectors of one model have one length", "ERROR", low=1, high=1),
         _between("farthest_from_unit_length", "vectors have unit length", "ERROR", high=0.001),

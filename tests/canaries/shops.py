@@ -6,8 +6,8 @@ promotions and days off are announced.
 """
 
 import hashlib
-from collections.abc import Callable
-from datetime import date, timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -33,6 +33,7 @@ KNOWN = {
     "item_sightings": "known_on",
     "promotions": "known_on",
     "calendar_occurrences": "announced_on",
+    "reviews": "known_on",
 }
 """The column of each ledger that says when a fact became known."""
 HORIZON = VALIDATION_DAYS = 14
@@ -100,7 +101,22 @@ def random_shop(seed: int, *, items: int = 4, by_location: bool = False) -> Fact
     for number, known in enumerate(random.integers(0, DAYS, 8).tolist()):
         kind = "own" if number % 2 else "holiday"
         facts["calendar_occurrences"].append(announced(f"event {number}", known, known + number * 3, kind=kind))
+    facts["reviews"] = _reviews(random, sorted({row["item_id"] for row in facts["item_sightings"]}))
     return facts
+
+
+def _reviews(random: np.random.Generator, items: list[str]) -> list[Row]:
+    """Three reviews a day: late ones, edited ones, and such without a rating, whose words are read by those before."""
+    rows = []
+    for number, day in enumerate(np.repeat(np.arange(DAYS), 3).tolist()):
+        item, late = str(random.choice(items)), int(random.integers(0, 9))
+        rating = None if number % 5 == 0 else int(random.integers(1, 6))
+        rows.append(
+            reviewed(f"R{number}", item, day, day + late, rating=rating, words=random.integers(0, 30, 2).tolist())
+        )
+        if number % 7 == 0:
+            rows.append(reviewed(f"R{number}", item, day, day + late + 6, version=2, rating=1))
+    return rows
 
 
 def sold(
@@ -131,6 +147,23 @@ def announced(event: str, known: int, starts: int, *, kind: str = "own") -> Row:
     return row | {"starts_on": a_day(starts), "ends_on": a_day(starts + 1), "announced_on": a_day(known)}
 
 
+def reviewed(
+    review: str,
+    item: str,
+    day: int,
+    known: int,
+    *,
+    version: int = 1,
+    rating: float | None = 5.0,
+    words: Sequence[int] = (),
+) -> Row:
+    """A version of a review."""
+    row = {"review_id": review, "version": version, "item_id": item, "rating": rating, "source": "canary"}
+    row |= {"sentences": [f"words {word}" for word in words], "customer_key": None, "file_hash": "canary"}
+    at = datetime.combine(a_day(day), datetime.min.time())
+    return row | {"reviewed_at": at, "reviewed_on": a_day(day), "known_on": a_day(known)}
+
+
 # --- what may become known later ---------------------------------------------------------------------------------------
 
 
@@ -156,6 +189,7 @@ def altered(facts: Facts, night: int, random: np.random.Generator) -> Facts:
             "ends_on": row["ends_on"] + timedelta(days=9),
         },
         "calendar_occurrences": lambda row: {"kind": "holiday", "name": "a day off of the future"},
+        "reviews": lambda row: {"rating": None if row["rating"] == 1 else 1.0, "sentences": ["words of the future"]},
     }
     return {
         ledger: [row | other[ledger](row) if is_future(ledger, row, night) else row for row in rows]
@@ -209,6 +243,10 @@ def joined(facts: Facts, night: int, random: np.random.Generator) -> Facts:
                 for starts in (night - 2, night + 2)
                 for kind in ("mailer", "unheard of")
             ]
+        more["reviews"] += [
+            reviewed(f"late {known} {number}", "I0", night - 40 + number, known, rating=1.0, words=[3, 4])
+            for number in range(40)
+        ] + [reviewed(f"R{number}", "I1", 20, known, version=2 + known, rating=None) for number in range(30)]
         more["calendar_occurrences"] += [
             announced("unheard of", known, starts, kind=kind)
             for starts, kind in ((night - 2, "own"), (night + 2, "own"), (night + 4, "holiday"))
@@ -231,7 +269,10 @@ def model_id() -> str:
 
 def write(lake: Lake, facts: Facts) -> Lake:
     """Write a shop into an empty lake, its calendar and the vectors of its texts included."""
-    texts = sorted({row["item_text"] for row in facts["item_sightings"]})
+    texts = sorted(
+        {row["item_text"] for row in facts["item_sightings"]}
+        | {one for row in facts["reviews"] for one in row["sentences"]}
+    )
     # a calendar grows with the orders
     orders = facts["demand_changes"]
     first, last = min(row["demand_day"] for row in orders), max(row["known_on"] for row in orders)

@@ -18,6 +18,7 @@ from tests.canaries.shops import (
     is_future,
     promoted,
     random_shop,
+    reviewed,
     seen,
     small_settings,
     sold,
@@ -69,6 +70,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         pytest.param({"demand_changes": [sold("I1", NIGHT - 9, 9, NIGHT, reason="correction")]}, id="a corrected line"),
         pytest.param({"item_sightings": [seen("I1", "the text of tonight", NIGHT, origin="master")]}, id="a text"),
         pytest.param({"promotions": [promoted("I1", NIGHT, NIGHT + 2)]}, id="a promotion"),
+        pytest.param({"reviews": [reviewed("new", "I1", NIGHT - 3, NIGHT)]}, id="a review"),
+        pytest.param({"reviews": [reviewed("R0", "I1", 0, NIGHT, version=9)]}, id="an edited review"),
         pytest.param({"calendar_occurrences": [announced("fair", NIGHT, NIGHT + 2)]}, id="an event"),
         pytest.param({"calendar_occurrences": [announced("mourning", NIGHT, NIGHT + 2, kind="holiday")]}, id="a day off"),
     ],
@@ -83,7 +86,7 @@ def test_what_becomes_known_on_the_night_itself_does_change_its_bytes(
     assert {"panel", "snapshot", f"{MODEL}: forecasts"} <= set(told)
 
 
-@pytest.mark.parametrize("ledger", ["item_sightings", "promotions", "calendar_occurrences"])
+@pytest.mark.parametrize("ledger", ["item_sightings", "promotions", "calendar_occurrences", "reviews"])
 def test_no_byte_depends_on_a_ledger_of_which_nothing_is_known_yet(ledger: str) -> None:
     facts = random_shop(1)
     facts |= {ledger: [row for row in facts[ledger] if is_future(ledger, row, NIGHT)]}

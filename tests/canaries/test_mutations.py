@@ -174,6 +174,7 @@ LEAKS = {
     "an order line known later": Leak(partial(known_later, "demand_changes"), night),
     "a text edited later": Leak(partial(known_later, "item_sightings"), night),
     "a promotion announced later": Leak(partial(known_later, "promotions"), night),
+    "a review known later": Leak(partial(known_later, "reviews"), night),
     "a holiday announced later": Leak(partial(known_later, "calendar_occurrences"), night),
     "a sum of texts of a later quarter": Leak(partial(known_later, "item_sightings_until"), night),
     "a first day of a later quarter": Leak(partial(known_later, "demand_changes_until"), night),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.forecasting.vintages import vintages, write_vintage
 from pipeline.lake import Lake
+from pipeline.tables import TABLES
 from tests.forecasting.fakes import write_demand
 from tests.publishing.shop import ITEMS, NIGHT, write_vintage_of
 
@@ -73,6 +74,8 @@ def happen(lake: Lake, before: date, night: date, what: str, item_id: str, days:
                 lake.write(con, "item_sightings", part, pa.table(sighting), part=new)
         case "backtest":
             backtest(lake, night)
+        case "review":
+            review(lake, night, item_id, then)
 
 
 def deliver(lake: Lake, file_hash: str, first_known_on: date, *, delivered_at: datetime | None = None) -> None:
@@ -86,10 +89,23 @@ def deliver(lake: Lake, file_hash: str, first_known_on: date, *, delivered_at: d
     cleaned = {"source": ["s"], "measure": ["netted"], "value": [1], "units": [2]}
     with lake.connect() as con:
         for table, rows in (
-            *(("raw_files", file), ("quarantined_order_lines", bad)),
+            *(("raw_files", file), ("quarantined_order_lines", bad), ("quarantined_reviews", bad)),
             *(("data_quality", quality), ("cleaning_report", cleaned)),
         ):
             lake.write(con, table, {"file_hash": file_hash}, pa.table(rows))
+
+
+def review(lake: Lake, known_on: date, item_id: str, written: date) -> None:
+    """A rated review, or a further version of one of the same day."""
+    identity = f"{item_id} {written}"
+    with lake.connect() as con:
+        found = con.execute(f"SELECT count(*) FROM ({lake.select('reviews')}) WHERE review_id = $1", [identity])
+        row = {"review_id": identity, "version": found.fetchall()[0][0] + 1, "item_id": item_id, "sentences": []}
+        row |= {"reviewed_at": datetime.combine(written, datetime.min.time()), "reviewed_on": written, "source": "s"}
+        row |= {"rating": 1.0 + known_on.toordinal() % 5, "customer_key": None, "file_hash": "f"}
+        schema = TABLES["reviews"].arrow_schema.remove(TABLES["reviews"].arrow_schema.get_field_index("known_on"))
+        rows = pa.Table.from_pylist([row], schema=schema)
+        lake.write(con, "reviews", {"known_on": known_on.isoformat()}, rows, part=uuid4().hex)
 
 
 def backtest(lake: Lake, night: date) -> None:

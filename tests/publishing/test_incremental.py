@@ -54,6 +54,7 @@ event = st.one_of(
     st.tuples(st.just("bad lines"), st.just(""), st.integers(-1, 40)),
     st.tuples(st.just("new item"), st.just(""), st.just(0)),
     st.tuples(st.just("backtest"), st.just(""), st.just(0)),
+    st.tuples(st.just("review"), item, st.integers(0, 60)),
 )
 step = st.tuples(st.integers(1, 45), st.lists(event, max_size=4))
 
@@ -228,7 +229,7 @@ def test_a_delivery_of_days_to_come_stays_out_until_its_night(lake):
             counted = [f"SELECT count(*) FROM {table} WHERE file_hash = 'early'" for table in BY_DELIVERY]
             seen.append([con.execute(sql).fetchall()[0][0] for sql in counted])
         night_after(lake, shop_settings(), NIGHT, 2, [])
-    assert seen == [[0] * 4, [1] * 4]
+    assert seen == [[0] * len(BY_DELIVERY), [1] * len(BY_DELIVERY)]
 
 
 def test_a_vintage_whose_row_was_written_anew_is_published_anew(lake):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.models.base import Array, Compute
 from pipeline.models.gradient_boosting.windows import Windows
 from pipeline.models.networks.spec import YEAR, FeatureSpec
-from pipeline.models.panel import Floats, Panel
+from pipeline.models.panel import REVIEW_FEATURES, Floats, Panel
 
 _ROOM = Path(__file__).parent
 _FEATURES, _PROMOTIONS = (
@@ -63,12 +63,14 @@ class Features:
         promotion_kinds: kinds of promotion, by name.
         category_names: categories, by name; any other is unknown.
         year_ago: read the year-ago windows; off when training could not learn what they mean.
+        reviews: read what the night knew of reviews; off where none was known in training.
     """
 
     calendar_names: tuple[str, ...]
     promotion_kinds: tuple[str, ...]
     category_names: tuple[str, ...]
     year_ago: bool
+    reviews: bool = False
 
     @classmethod
     def learn(cls, panel: Panel, known_days: int) -> "Features":
@@ -80,7 +82,8 @@ class Features:
         spec = FeatureSpec.learn(panel, known_days, history_days=1)
         twice = known_days >= 2 * YEAR
         calendar = tuple(name for name in spec.calendar_names if twice or not name.startswith("year_"))
-        return cls(calendar, spec.promotion_kinds, spec.category_names, spec.year_ago)
+        reviews = panel.reviews is not None and bool(panel.reviews[:, :known_days].any())
+        return cls(calendar, spec.promotion_kinds, spec.category_names, spec.year_ago, reviews)
 
     def table(self, panel: Panel, windows: Windows, compute: Compute) -> Table:
         """Features of windows of a panel, in their order."""
@@ -143,7 +146,12 @@ class Features:
         promotions = np.zeros((len(mine), len(self.promotion_kinds)))
         promotions[announced["window_id"], announced["kind"]] = announced["share"]
         names = (*columns, *(f"promotion_{kind}" for kind in self.promotion_kinds))
-        values = np.concatenate([np.stack(list(columns.values()), axis=1), promotions], axis=1)
+        parts = [np.stack(list(columns.values()), axis=1), promotions]
+        if self.reviews:
+            names = (*names, *REVIEW_FEATURES)
+            none = np.zeros((len(mine), len(REVIEW_FEATURES)))
+            parts.append(none if panel.reviews is None else panel.reviews[mine.series, mine.night].astype(np.float64))
+        values = np.concatenate(parts, axis=1)
         return places, Table(values.astype(np.float32), names, level, open_days)
 
     def _shop(self, panel: Panel) -> Any:
@@ -197,13 +205,15 @@ class Features:
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
         names = ("calendar_names", "promotion_kinds", "category_names")
-        return {**{name: list(getattr(self, name)) for name in names}, "year_ago": self.year_ago}
+        told = {name: list(getattr(self, name)) for name in names} | {"year_ago": self.year_ago}
+        # only where there are any, so that the others are stored as they were
+        return told | ({"reviews": True} if self.reviews else {})
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Features":
         """Undo `to_json`."""
         names = {n: tuple(stored[n]) for n in ("calendar_names", "promotion_kinds", "category_names")}
-        return cls(year_ago=bool(stored["year_ago"]), **names)
+        return cls(year_ago=bool(stored["year_ago"]), reviews=bool(stored.get("reviews")), **names)
 
 
 def _daily(panel: Panel, rows: NDArray[np.int64], first: int) -> Any:
