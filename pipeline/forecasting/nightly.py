@@ -19,6 +19,7 @@ from pipeline.as_of import AsOfView, as_of_view
 from pipeline.errors import ModelError
 from pipeline.forecasting.periods import KINDS, periods
 from pipeline.forecasting.rows import distribution, repeated, stamped
+from pipeline.forecasting.seasons import Seasons
 from pipeline.forecasting.similar import similar_items
 from pipeline.forecasting.totals import TOTAL, Group, Totals
 from pipeline.forecasting.vintages import part_of
@@ -91,8 +92,8 @@ def make_forecasts(
 ) -> ForecastReport:
     """Forecast every item sold within `forecast.active_days` or announced, and the sums of those forecasts.
 
-    Writes one part, named after the model version, of the night's partition of `forecasts`, `forecast_totals` and, where
-    there are new items, `similar_items`;
+    Writes one part, named after the model version, of the night's partition of `forecasts`, `forecast_totals`, `item_seasons`
+    (where the forecaster reads texts) and `similar_items` (where there are new items);
     a repeat gives the same bytes, and a killed run leaves what stood before.
 
     Args:
@@ -121,6 +122,7 @@ def make_forecasts(
     part = part_of(model_version)
     rows = total_rows = done = 0
     similar: list[pa.Table] = []
+    seasons = Seasons(fitted)
     units = 0.0
     failed: dict[str, str] = {}
     totals = Totals(
@@ -155,20 +157,17 @@ def make_forecasts(
             write_totals(stamped(items, stamp))
             rows, total_rows = rows + len(days), total_rows + len(items)
             similar += similar_items(panel, fitted)
+            seasons.add(panel)
             units += float(answer.mean.sum())
             done += panel.series
             progress("forecast", done, len(series))
         groups = totals.groups()
         write_totals(stamped(groups, stamp))
         total_rows += len(groups)
-    if similar:
-        lake.write(
-            view.con,
-            "similar_items",
-            partition,
-            stamped(pa.concat_tables(similar), {"model_version": model_version}),
-            part,
-        )
+    beside = {"similar_items": pa.concat_tables(similar) if similar else None, "item_seasons": seasons.rows(view)}
+    for name, table in beside.items():
+        if table is not None:
+            lake.write(view.con, name, partition, stamped(table, {"model_version": model_version}), part)
     return ForecastReport(
         as_of=view.as_of,
         model_version=model_version,

@@ -5,8 +5,7 @@ import pyarrow as pa
 
 from pipeline.models import handover
 from pipeline.models.base import Fitted
-from pipeline.models.ensemble import LAUNCHES, FittedEnsemble, members_of
-from pipeline.models.launches.forecaster import FittedLaunches
+from pipeline.models.ensemble import FittedEnsemble, launches_of
 from pipeline.models.panel import Panel
 
 _NEAREST = 5
@@ -21,8 +20,8 @@ def similar_items(panel: Panel, fitted: Fitted) -> list[pa.Table]:
         panel: series of a night.
         fitted: what forecasts them.
     """
-    launches = members_of(fitted).get(LAUNCHES)
-    if not isinstance(fitted, FittedEnsemble) or not isinstance(launches, FittedLaunches):
+    launches = launches_of(fitted)
+    if not isinstance(fitted, FittedEnsemble) or launches is None:
         return []
     rows = handover.young(panel)
     share = handover.shares(panel.rows(rows), fitted.handover_days)

@@ -34,6 +34,7 @@ from pipeline.models.base import (
 )
 from pipeline.models.calibration import item_shares, level_share
 from pipeline.models.handover import Launched
+from pipeline.models.launches.forecaster import FittedLaunches
 from pipeline.models.panel import Panel
 from pipeline.models.weights import CLASSES, VolumeClasses, class_weights
 
@@ -219,7 +220,13 @@ class FittedEnsemble:
 
 def knows_launches(fitted: Fitted) -> bool:
     """Whether a forecaster can say how an item will sell that never did."""
-    return LAUNCHES in members_of(fitted)
+    return launches_of(fitted) is not None
+
+
+def launches_of(fitted: Fitted) -> FittedLaunches | None:
+    """The member that forecasts young series; None without one."""
+    member = members_of(fitted).get(LAUNCHES)
+    return member if isinstance(member, FittedLaunches) else None
 
 
 def members_of(fitted: Fitted) -> Mapping[str, Fitted]:

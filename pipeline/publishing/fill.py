@@ -24,7 +24,7 @@ from pipeline.tables import TABLES
 
 BY_DELIVERY = ("raw_files", "quarantined_order_lines", "quarantined_reviews", "data_quality", "cleaning_report")
 BY_NIGHT = (
-    *("vintages", "similar_items"),
+    *("vintages", "similar_items", "item_seasons"),
     *("model_versions", "champion_decisions", "champion_evidence", "drift", "backtest_scores"),
 )
 FORECASTS = ("forecasts", "forecast_totals")

@@ -197,6 +197,34 @@ TABLES = (
         """),
     ),
     Table(
+        "item_seasons",
+        "forecasting",
+        "lake",
+        "When in the year items sell: for every item forecast, and every month, quarter of the weather and event of the calendar, "
+        "how much more it sells than the shop does then, how sure that is, and from what it is known.",
+        ("item_id", "location", "season", "as_of", "model_version"),
+        ("as_of",),
+        columns("""
+            item_id | VARCHAR | item
+            location | VARCHAR | location, empty for all
+            season | VARCHAR | month, quarter (june_to_august is the summer of the north), or event of the calendar
+            kind | VARCHAR | month, quarter or event
+            begins_on | DATE | first day of the season that is on or comes next; of an event, of its run-up of two or four weeks
+            ends_on | DATE | last day of it; of an event, its first day
+            probability | DOUBLE | chance that the item sells at least 1.5 times what the shop's seasons say, by words and sales
+            probability_text | DOUBLE | the same by its words alone, as items of like words sold; null where no text is like its own
+            probability_history | DOUBLE | the same by its own sales alone; null where it was on sale for less than half of the season
+            sells_for | BOOLEAN | the probability reaches the threshold
+            threshold | DOUBLE | 0.5 with a history; by words alone, what told the shop's items best (highest F1)
+            times_usual | DOUBLE | expected sales ÷ what they were had the item the shop's own seasons
+            share | DOUBLE | share of the item's year that falls into the season; months sum to 1
+            shop_share | DOUBLE | the same of an item that sells as the shop does
+            evidence | VARCHAR | text, history, both or none
+            as_of | DATE | night
+            model_version | VARCHAR | version whose library read the words
+        """),
+    ),
+    Table(
         "vintages",
         "forecasting",
         "lake",

@@ -1,7 +1,7 @@
 """A night's new items: announced ones are forecast, and what they sell like is said."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +151,45 @@ def test_what_a_new_item_sells_like_is_shown(home):
 def test_similar_items_are_the_nearest_first(home):
     ranks = ask(home, "SELECT item_id, list(rank ORDER BY similarity DESC, rank) FROM similar_items GROUP BY 1")
     assert all(rank == [1, 2, 3, 4, 5] for _, rank in ranks)
+
+
+def test_every_item_forecast_has_its_seasons(home):
+    (items,) = ask(home, "SELECT count(DISTINCT item_id) FROM forecasts")
+    (seasons,) = ask(home, "SELECT count(DISTINCT item_id) FROM item_seasons")
+    assert items == seasons
+    assert ask(home, "SELECT 1 FROM item_seasons GROUP BY item_id, season HAVING count(*) > 1") == []
+
+
+def test_months_of_an_item_are_its_year(home):
+    year = ask(home, "SELECT DISTINCT round(sum(share), 6) FROM item_seasons WHERE kind = 'month' GROUP BY item_id")
+    assert year == [(1.0,)]
+
+
+def test_an_item_that_never_sold_is_read_from_words_and_others_from_both(home):
+    evidence = dict(
+        ask(home, "SELECT item_id, list(DISTINCT evidence) FROM item_seasons WHERE kind = 'month' GROUP BY 1")
+    )
+    assert evidence["soon"] == ["text"]
+    assert "both" in evidence["item-0"]
+    ((history, text),) = ask(
+        home, "SELECT count(probability_history), count(probability_text) FROM item_seasons WHERE item_id = 'soon'"
+    )
+    assert history == 0
+    assert text > 0
+
+
+def test_a_season_says_when_it_comes_next(home):
+    spans = dict(ask(home, "SELECT DISTINCT season, [begins_on, ends_on] FROM item_seasons WHERE kind <> 'event'"))
+    assert len(spans) > 4
+    for begins, ends in spans.values():
+        assert begins.day == 1
+        assert (ends + timedelta(days=1)).day == 1
+        assert ends > AS_OF
+    events = ask(home, "SELECT DISTINCT season, begins_on, ends_on FROM item_seasons WHERE kind = 'event'")
+    assert all(ends > AS_OF and (ends - begins).days in {14, 28} for _, begins, ends in events)
+    assert {"easter", "halloween"} <= {name for name, *_ in events}
+
+
+def test_a_season_that_the_history_does_not_hold_is_left_out(view, home):
+    assert view.as_of - timedelta(days=299) > date(AS_OF.year - 1, 12, 25)
+    assert ask(home, "SELECT 1 FROM item_seasons WHERE season IN ('christmas', 'december')") == []

@@ -18,9 +18,9 @@ LEVEL_DAYS = 91
 """Days whose sales are an item's level."""
 ESTABLISHED_DAYS = 28
 """Days since its first sale from which an item tells something of others."""
-_LEAST_SALES = 15.0
+LEAST_SALES = 15.0
 """Sales without which a month's share is luck."""
-_PRIOR = 2.0
+SALES_PRIOR = 2.0
 """Sales that every month is believed to have beside those seen: what a month seen once is worth."""
 _LEAST_PRICE = 0.01
 
@@ -77,15 +77,23 @@ class Facts:
         return sums
 
     @cached_property
-    def _monthly(self) -> tuple[Array, Array]:
-        """(S, M) sales, and open days on sale, of every month of the history.
+    def sales(self) -> Array:
+        """(S, T) sales of each day: log2(1 + units ÷ units of the item's sale days up to then).
 
-        Sales are log1p of the units of each day: one large order does not make a season, and a busy day is more than a sale.
+        A usual day is one sale, a day of three times as many units two: one large order does not make a season, and a busy day is
+        more than a sale, of an item sold in dozens as of one sold singly.
         """
+        units = self.panel.units_winsorised.astype(np.float64)
+        usual = np.cumsum(units, axis=1) / np.maximum(np.cumsum(units > 0, axis=1), 1)
+        return np.asarray(np.log2(1 + units / np.where(usual > 0, usual, 1.0)))
+
+    @cached_property
+    def _monthly(self) -> tuple[Array, Array]:
+        """(S, M) sales, and open days on sale, of every month of the history."""
         panel, history = self.panel, self.panel.history
         month = self.month[:history]
         edges = np.flatnonzero(np.diff(month, prepend=-1))
-        sold = np.add.reduceat(np.log1p(panel.units_winsorised.astype(np.float64)), edges, axis=1)
+        sold = np.add.reduceat(self.sales, edges, axis=1)
         opened = (~panel.closed[:history]).astype(np.float64)
         running = np.concatenate([[0.0], np.cumsum(opened)])
         ends = np.append(edges[1:], history)
@@ -137,7 +145,8 @@ class Facts:
         residual = level - design @ np.linalg.lstsq(design, level, rcond=None)[0]
         days = self.days_in_months(start, np.full(len(rows), day))
         season = (days * np.nan_to_num(self.lifts(day)[rows])).sum(axis=1) / days.sum(axis=1)
-        out[rows] = np.column_stack([residual, residual - season])
+        apart = residual - season
+        out[rows] = np.column_stack([residual, apart - apart.mean()])
         return out
 
     def shop_season(self, day: int) -> Array:
@@ -153,7 +162,7 @@ class Facts:
             return np.zeros(MONTHS)
         recent = slice(last + 1 - MONTHS, last + 1)
         sold, on_sale = (each[:, recent].sum(axis=0) for each in self._monthly)
-        rate = (sold + _PRIOR) / np.maximum(on_sale, 1.0)
+        rate = (sold + SALES_PRIOR) / np.maximum(on_sale, 1.0)
         of_year = (np.arange(recent.start, recent.stop) + self.panel.first_day.month - 1) % MONTHS
         found = np.empty(MONTHS)
         found[of_year] = np.log(rate / rate.mean())
@@ -174,7 +183,7 @@ class Facts:
         """
         last = self._last_month(day)
         sold, on_sale = (each[:, : last + 1] for each in self._monthly)
-        known = (sold.sum(axis=1) >= _LEAST_SALES) & (self.panel.first_sold + ESTABLISHED_DAYS < day)
+        known = (sold.sum(axis=1) >= LEAST_SALES) & (self.panel.first_sold + ESTABLISHED_DAYS < day)
         out = np.full((self.panel.series, MONTHS), np.nan)
         if last < 0 or not known.any():
             return out
@@ -187,5 +196,5 @@ class Facts:
             mine = of_year == month
             there = known & (on_sale[:, mine].sum(axis=1) > 0)
             seen, even = sold[there][:, mine].sum(axis=1), expected[there][:, mine].sum(axis=1)
-            out[there, month] = np.log((seen + _PRIOR) / (even + _PRIOR))
+            out[there, month] = np.log((seen + SALES_PRIOR) / (even + SALES_PRIOR))
         return out

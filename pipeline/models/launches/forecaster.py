@@ -42,6 +42,8 @@ from pipeline.models.launches.facts import Facts
 from pipeline.models.launches.regression import LEAST_EXAMPLES, Regression
 from pipeline.models.launches.similar import Neighbours, nearest
 from pipeline.models.panel import Panel
+from pipeline.models.seasons.library import SeasonLibrary
+from pipeline.models.seasons.sums import SeasonSums
 from pipeline.settings import QUANTILES
 
 NAME = "launches"
@@ -116,6 +118,7 @@ class Launches:
                 regressions[age, number] = Regression.fit(known, units, came, offset)
         levels, lifts = facts.levels(panel.history), facts.lifts(panel.history)
         told = np.flatnonzero(np.isfinite(levels).any(axis=1) | np.isfinite(lifts).any(axis=1))
+        seasons = SeasonLibrary.of(SeasonSums.of(facts), told, panel.text[told], self.settings.seed)
         return FittedLaunches(
             fitted_on=panel.as_of.isoformat(),
             kinds=kinds,
@@ -127,8 +130,14 @@ class Launches:
             items=tuple(panel.item_id[told].tolist()),
             levels=levels[told],
             lifts=lifts[told],
+            seasons=seasons,
             report=TrainingReport(
-                {"launches": len(rows), "library": len(told), "regressions": len(regressions)},
+                {
+                    "launches": len(rows),
+                    "library": len(told),
+                    "regressions": len(regressions),
+                    **seasons.summary(),
+                },
                 seconds=time.perf_counter() - began,
             ),
         )
@@ -148,7 +157,8 @@ class FittedLaunches:
         library: (N, D) vectors of the items that new ones are set beside, half precision.
         items: their ids.
         levels: (N, 2) how much more than for their price they sell.
-        lifts: (N, 12) their seasons.
+        lifts: (N, 12) their months.
+        seasons: their seasons: months, quarters, events.
         report: what was there to learn from.
         validated: the same, of the history without its last days.
     """
@@ -163,6 +173,7 @@ class FittedLaunches:
     items: tuple[str, ...]
     levels: Array
     lifts: Array
+    seasons: SeasonLibrary
     report: TrainingReport = field(default_factory=TrainingReport)
     name: str = NAME
     lookback_days: int = LOOKBACK_DAYS
@@ -287,6 +298,7 @@ class FittedLaunches:
             "week": self.week.tolist(),
             "season": self.season.tolist(),
             "items": list(self.items),
+            "seasons": self.seasons.to_json(),
             "report": dict(self.report.parameters),
         }
         save_description(folder, content)
@@ -295,6 +307,7 @@ class FittedLaunches:
                 "library": np.ascontiguousarray(self.library),
                 "levels": np.ascontiguousarray(self.levels),
                 "lifts": np.ascontiguousarray(self.lifts),
+                "season_lifts": np.ascontiguousarray(self.seasons.lifts),
             },
             folder / LIBRARY_FILE,
         )
@@ -331,6 +344,7 @@ def load_launches(folder: Path) -> FittedLaunches:
             items=tuple(content["items"]),
             levels=arrays["levels"],
             lifts=arrays["lifts"],
+            seasons=SeasonLibrary.from_json(content["seasons"], arrays["season_lifts"]),
             report=TrainingReport(content["report"], stopped="fitted"),
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:

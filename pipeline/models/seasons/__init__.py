@@ -1,7 +1,7 @@
-"""Seasons read from words: a language model fine-tuned to say when in the year an item sells, and for which events.
+"""Seasons of items: when in the year each sells more than the shop does, read from words, from sales, and from both.
 
-- `targets.py`: what the sales of a panel say of its items' seasons: month shares, events, level.
-- `heads.py`: the tasks that are learned from it, all on one vector of the text.
-- `training.py`: the fine-tuning.
-- `fitted.py`: what was learned, kept and asked.
+- `sums.py`: what the sales of items say of their seasons.
+- `belief.py`: words and sales put together.
+- `library.py`: the seasons of the items that others are set beside, and how well words tell them.
+- `heads.py`, `training.py`: the fine-tuning of a language model on them.
 """

@@ -21,16 +21,19 @@ from pipeline.models.finetuning.reader import texts_of
 from pipeline.models.finetuning.rewording import Rewording
 from pipeline.models.finetuning.stored import open_adapted
 from pipeline.models.language_model import ModelFolder
-from pipeline.models.launches.facts import Facts
+from pipeline.models.launches.facts import LEAST_SALES, Facts
 from pipeline.models.networks.checkpoint import fingerprint
 from pipeline.models.panel import Panel
+from pipeline.models.seasons.belief import LEAST_LIFT
 from pipeline.models.seasons.heads import EVENTS, LEVEL, SHARES, season_heads
-from pipeline.models.seasons.targets import SeasonSums, SeasonTargets
+from pipeline.models.seasons.sums import MONTH, SeasonSums
 
 HELD_SHARE = 0.1
 """Share of the items that are validated on and not learned."""
 _MOST_SALES = 200.0
 """Sales beyond which an item's season is not known better."""
+_PRIOR = 6.0
+"""Sales that every item is believed to have had in the shop's own seasons, beside its own."""
 _LEAST_STEPS = 40
 
 
@@ -70,15 +73,14 @@ class SeasonTraining:
         """
         self.job, self.device = job, peers.device
         facts = Facts(job.panel)
-        targets = SeasonSums.of(facts).seasons()
-        texts = texts_of(job.panel)
-        worded = np.array([bool(texts[row]) for row in targets.rows], dtype=bool)
-        self.targets = targets.only(np.flatnonzero(worded))
-        self.texts = [texts[row] for row in self.targets.rows]
-        self.model, self.backbone = season_model(job.found, job.fine_tuning, len(self.targets.events), job.seed)
+        sums, texts = SeasonSums.of(facts), texts_of(job.panel)
+        rows = np.array([row for row in np.flatnonzero(sums.total >= LEAST_SALES) if texts[row]], dtype=np.int64)
+        self.texts = [texts[row] for row in rows]
+        events = sum(season.kind != MONTH for season in sums.seasons)
+        self.model, self.backbone = season_model(job.found, job.fine_tuning, events, job.seed)
         self.model.to(peers.device)
         self.tokens = self.backbone.tokens(self.texts, job.max_tokens)
-        self._tensors = _tensors(self.targets, facts.levels(job.panel.history)[self.targets.rows])
+        self._tensors = _tensors(sums, facts.levels(job.panel.history)[:, 1], rows)
         order = np.random.default_rng([job.seed, 41]).permutation(len(self.texts))
         held = round(HELD_SHARE * len(order))
         self.held, self.learned = np.sort(order[:held]), np.sort(order[held:])
@@ -151,17 +153,20 @@ def train(peers: Peers, job: SeasonJob) -> None:
     SeasonTraining(job, peers).loop.run()
 
 
-def _tensors(targets: SeasonTargets, level: NDArray[np.float64]) -> dict[str, Tensor]:
-    """Targets and weights of each task."""
-    weight = np.sqrt(np.minimum(targets.sales, _MOST_SALES))
-    weight /= max(weight.mean(), 1e-9) if len(weight) else 1.0
-    known = np.isfinite(targets.for_event)
+def _tensors(sums: SeasonSums, level: NDArray[np.float64], rows: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Targets and weights of each task, of some rows."""
+    is_month = np.array([season.kind == MONTH for season in sums.seasons])
+    total, lifts = sums.total[rows], sums.lifts()[rows][:, ~is_month]
+    weight = np.sqrt(np.minimum(total, _MOST_SALES))
+    known = sums.known()[rows][:, is_month]
+    base = np.where(known, sums.usual()[rows][:, is_month] / total[:, None], 0.0)
+    shares = np.where(known, sums.came[rows][:, is_month] + _PRIOR * base, 0.0)
     found = {
-        SHARES: np.stack([targets.shares, targets.base], axis=1),
-        f"{SHARES}_weights": weight[:, None],
-        EVENTS: np.nan_to_num(targets.for_event),
-        f"{EVENTS}_weights": known / max(known.shape[1], 1),
-        LEVEL: np.nan_to_num(level)[:, None],
-        f"{LEVEL}_weights": np.isfinite(level)[:, None].astype(np.float64),
+        SHARES: np.stack([shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9), base], axis=1),
+        f"{SHARES}_weights": (weight / weight.mean())[:, None],
+        EVENTS: np.where(np.isfinite(lifts), np.exp(np.nan_to_num(lifts)) >= LEAST_LIFT, 0.0),
+        f"{EVENTS}_weights": np.isfinite(lifts) / max(lifts.shape[1], 1),
+        LEVEL: np.nan_to_num(level[rows])[:, None],
+        f"{LEVEL}_weights": np.isfinite(level[rows])[:, None].astype(np.float64),
     }
     return {name: torch.as_tensor(values, dtype=torch.float32) for name, values in found.items()}

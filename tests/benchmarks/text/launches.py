@@ -100,7 +100,7 @@ def run(shop: TextShop) -> ColdStart:
             continue
         asked = shop.launches(cut_off)
         for name, (trained_on, asked_with) in variants().items():
-            _measure(measured, name, shop, trained_on(known), [asked_with(panel) for panel in asked])
+            _measure(measured, name, shop, trained_on(known), [(panel, asked_with(panel)) for panel in asked])
         for twin in range(TWINS):
             # one shuffle of all items, launches among them: every item has the words of another
             random = np.random.default_rng([twin, cut_off.toordinal()])
@@ -112,18 +112,18 @@ def run(shop: TextShop) -> ColdStart:
                 f"shuffled {twin + 1}",
                 shop,
                 replace(known, text=parts[0]),
-                [replace(panel, text=part) for panel, part in zip(asked, parts[1:], strict=True)],
+                [(panel, replace(panel, text=part)) for panel, part in zip(asked, parts[1:], strict=True)],
             )
         tell(f"launches: {cut_off}", 1, 1)
     return measured
 
 
-def _measure(measured: ColdStart, name: str, shop: TextShop, known: Panel, asked: list[Panel]) -> None:
+def _measure(measured: ColdStart, name: str, shop: TextShop, known: Panel, asked: list[tuple[Panel, Panel]]) -> None:
     fitted = Launches().fit(known, folder=Path(), compute=Compute())
     losses = measured.forecasters.setdefault(name, Losses())
-    for panel in asked:
+    for launched, panel in asked:
         for stretch, totals in enumerate(fitted.totals(panel)):
-            came = shop.came(panel, *STRETCHES[stretch])
+            came = shop.came(launched, *STRETCHES[stretch])
             if came is None:
                 continue
             quantiles = np.quantile(totals, WQL_LEVELS, axis=1).T

@@ -1,0 +1,126 @@
+"""The seasons of the items that others are set beside, and how well words tell them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_curve, roc_auc_score
+
+from pipeline.models.base import Array
+from pipeline.models.launches.examples import SEASON_OF
+from pipeline.models.launches.similar import nearest
+from pipeline.models.seasons.belief import LEAST_LIFT, Belief
+from pipeline.models.seasons.sums import MONTH, Season, SeasonSums
+
+_FOLDS = 5
+_LEAST_OF_CLASS = 10
+"""Items that sell for a season, and items that do not, without which a threshold is luck."""
+
+
+@dataclass(frozen=True)
+class SeasonLibrary:
+    """Seasons of N items whose texts tell those of others.
+
+    Attributes:
+        seasons: the K seasons.
+        lifts: (N, K) log of how many times as much each item sold as the shop's seasons say; not a number where unknown.
+        thresholds: (K,) probability from which an item is said to sell for a season: that of the highest F1 on items of the
+            library, each read from the others.
+        scores: per season, how well words tell it: "auc", "f1", "accuracy", the latter two with the thresholds of other items.
+    """
+
+    seasons: tuple[Season, ...]
+    lifts: Array
+    thresholds: Array
+    scores: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def of(cls, sums: SeasonSums, rows: NDArray[np.int64], vectors: NDArray[Any], seed: int) -> "SeasonLibrary":
+        """Learn from N items.
+
+        Args:
+            sums: those of the whole shop.
+            rows: (N,) which of its items.
+            vectors: (N, D) vectors of their texts; without columns where nothing reads them.
+            seed: of the folds.
+        """
+        lifts = sums.lifts()[rows]
+        read = _told(vectors, lifts, vectors, np.arange(len(vectors)))
+        probability = Belief.of(read).certainty
+        thresholds, scores = np.full(len(sums.seasons), 0.5), {}
+        for number, season in enumerate(sums.seasons):
+            known = np.flatnonzero(np.isfinite(lifts[:, number]) & vectors.any(axis=1))
+            label = np.exp(lifts[known, number]) >= LEAST_LIFT
+            if min(label.sum(), (~label).sum()) < _LEAST_OF_CLASS:
+                continue
+            mine = probability[known, number]
+            thresholds[number] = _threshold(mine, label)
+            scores[season.name] = _scores(mine, label, seed)
+        return cls(sums.seasons, lifts, thresholds, scores)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the lifts, as JSON."""
+        return {
+            "seasons": [asdict(season) for season in self.seasons],
+            "thresholds": self.thresholds.tolist(),
+            "scores": {name: dict(scores) for name, scores in self.scores.items()},
+        }
+
+    def summary(self) -> dict[str, float]:
+        """The scores of all seasons but the months, under one name each."""
+        return {
+            f"{season.name}_{score}": round(value, 4)
+            for season in self.seasons
+            if season.kind != MONTH
+            for score, value in self.scores.get(season.name, {}).items()
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any], lifts: Array) -> "SeasonLibrary":
+        """Undo `to_json`."""
+        seasons = tuple(Season(**season) for season in stored["seasons"])
+        return cls(seasons, lifts, np.array(stored["thresholds"], dtype=np.float64), stored["scores"])
+
+    def told(self, library: NDArray[Any], vectors: NDArray[Any], barred: NDArray[np.int64]) -> Array:
+        """(Q, K) how many times as much as the shop's seasons say items of like texts sell; 1 where nothing is told, as by vectors of another model.
+
+        Args:
+            library: (N, D) vectors of this library's items.
+            vectors: (Q, D) vectors.
+            barred: (Q,) row of the library that is the query itself, −1 for none.
+        """
+        return _told(library, self.lifts, vectors, barred)
+
+
+def _told(library: NDArray[Any], lifts: Array, vectors: NDArray[Any], barred: NDArray[np.int64]) -> Array:
+    known = np.flatnonzero(np.isfinite(lifts).any(axis=1))
+    if not len(known) or not library.shape[1] or library.shape[1] != vectors.shape[1]:
+        return np.ones((len(vectors), lifts.shape[1]))
+    place = np.full(len(library) + 1, -1)
+    place[known] = np.arange(len(known))
+    count, sharpness = SEASON_OF
+    near = nearest(library[known], vectors, count=count, sharpness=sharpness, barred=place[barred])
+    return np.asarray(np.exp(near.mean(lifts[known])))
+
+
+def _threshold(probability: Array, label: NDArray[np.bool_]) -> float:
+    """The threshold of the highest F1."""
+    precision, recall, thresholds = precision_recall_curve(label, probability)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    return float(thresholds[int(f1[:-1].argmax())])
+
+
+def _scores(probability: Array, label: NDArray[np.bool_], seed: int) -> dict[str, float]:
+    fold = np.random.default_rng([seed, 43]).permutation(np.arange(len(label)) % _FOLDS)
+    said = np.zeros(len(label), dtype=np.bool_)
+    for held in range(_FOLDS):
+        mine = fold != held
+        threshold = _threshold(probability[mine], label[mine]) if label[mine].any() else 0.5
+        said[~mine] = probability[~mine] >= threshold
+    return {
+        "auc": float(roc_auc_score(label, probability)),
+        "f1": float(f1_score(label, said)),
+        "accuracy": float(accuracy_score(label, said)),
+    }
