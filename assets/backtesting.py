@@ -6,7 +6,16 @@ from datetime import date
 import dagster as dg
 import pyarrow as pa
 
-from assets.common import FACTS, LEADERBOARD_TAG, inline_png, markdown_table, metadata, records, table_spec
+from assets.common import (
+    CONTROLS_TAG,
+    FACTS,
+    LEADERBOARD_TAG,
+    inline_png,
+    markdown_table,
+    metadata,
+    records,
+    table_spec,
+)
 from pipeline.backtesting.backtest import run_backtest
 from pipeline.backtesting.leaderboard import MEMBERS, write_leaderboard
 from pipeline.backtesting.plots import item_fans, plot_wql_by_horizon
@@ -50,6 +59,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                     workdir=home.path / "training" / "backtest",
                     progress=work.progress,
                     models=MEMBERS if LEADERBOARD_TAG in context.run.tags else (),
+                    controls=context.run.tags.get(CONTROLS_TAG, "").split(),
                 )
             except HistoryError as error:
                 if context.job_name != "night":

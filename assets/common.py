@@ -15,6 +15,7 @@ MODEL_TAG = "almanac/model_version"
 """Tag of a run whose forecasts are made by the model version that it names."""
 
 LEADERBOARD_TAG = "almanac/leaderboard"
+CONTROLS_TAG = "almanac/controls"
 """Tag of a backtest of every forecaster of the house."""
 
 

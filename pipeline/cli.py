@@ -47,6 +47,13 @@ class Example(StrEnum):
     ONLINE_RETAIL_II = "online-retail-ii"
 
 
+class Control(StrEnum):
+    """What `backtest` takes from the words; of `pipeline.models.controls`."""
+
+    SHUFFLE_TEXT = "shuffle-text"
+    CATEGORY_ONLY = "category-only"
+
+
 class Format(StrEnum):
     """How `sql` prints."""
 
@@ -182,13 +189,17 @@ def backtest(
         bool,
         typer.Option("--leaderboard", help="Score every forecaster of the house, on or off, within its budget."),
     ] = False,
+    control: Annotated[
+        list[Control] | None,
+        typer.Option("--control", help="Score the model without what words tell too; may be given twice."),
+    ] = None,
 ) -> None:
     """Score the model and the baselines at rolling origins before a night."""
     from pipeline.orchestration.runs import run_backtest_job
     from pipeline.publishing.summary import print_leaderboard, print_scores
 
     folder = home_folder(home)
-    night = run_backtest_job(folder, as_of.date() if as_of else None, leaderboard=leaderboard)
+    night = run_backtest_job(folder, as_of.date() if as_of else None, leaderboard=leaderboard, controls=control or ())
     print_scores(folder, night)
     if leaderboard:
         print_leaderboard(folder, night)

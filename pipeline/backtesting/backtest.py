@@ -25,6 +25,7 @@ from pipeline.errors import HistoryError
 from pipeline.lake import Lake
 from pipeline.model_settings import MemberSettings
 from pipeline.models.base import Array, Compute, Progress, silent
+from pipeline.models.controls import under
 from pipeline.models.registry import MODEL
 from pipeline.settings import Settings
 from pipeline.training.panel import MAX_DAYS
@@ -96,6 +97,7 @@ def run_backtest(
     progress: Progress = silent,
     make: Maker | None = None,
     models: Sequence[str] = (),
+    controls: Sequence[str] = (),
 ) -> BacktestReport:
     """Forecast from past origins, score against what came, and write the tables of the night.
 
@@ -108,13 +110,15 @@ def run_backtest(
         progress: told (what, done, of).
         make: makes a forecaster by name; by default the registry's.
         models: forecasters beside the night's model; default: `backtest.baselines`.
+        controls: of `pipeline.models.controls`: the night's model is scored under each too.
 
     Raises:
         HistoryError: nothing was known on the night, or not one origin is possible.
     """
     from pipeline.models import registry
 
-    asked = (MODEL, *(name for name in models or settings.backtest.baselines if name != MODEL))
+    beside = [name for name in models or settings.backtest.baselines if name != MODEL]
+    asked = (MODEL, *(under(MODEL, control) for control in controls), *beside)
     by_location = settings.shop.by_location
     with as_of_view(lake, as_of, by_location=by_location, since=as_of) as night:
         plan = plan_origins(settings, night.first_day, as_of)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.as_of import AsOfView
 from pipeline.backtesting.memory import PeakMemory
 from pipeline.backtesting.origins import scored_rows
@@ -14,6 +17,7 @@ from pipeline.backtesting.store import Made, Store
 from pipeline.backtesting.sums import forecast_sums
 from pipeline.errors import HistoryError, heed_stop
 from pipeline.models.base import Compute, Fitted, Forecaster, Progress
+from pipeline.models.controls import control_of
 from pipeline.models.ensemble import members_of
 from pipeline.models.panel import Panel
 from pipeline.models.registry import pretrained_ids
@@ -53,7 +57,7 @@ class OriginWork:
 
     Attributes:
         settings: all settings.
-        models: forecasters by name.
+        models: forecasters by name, some of them under a control (see `pipeline.models.controls`).
         make: makes a forecaster by name.
         compute: what they may use of the machine.
         store: forecasts already made.
@@ -102,7 +106,7 @@ class OriginWork:
                 model,
                 settings=self.settings,
                 compute=self.compute,
-                pretrained=pretrained_ids(model, self.settings, self.home),
+                pretrained=pretrained_ids(control_of(model)[0], self.settings, self.home),
             )
             for model in self.models
         }
@@ -116,7 +120,7 @@ class OriginWork:
                 known = None  # whatever kept a member from answering may have passed
             reused += known is not None
             try:
-                made[model] = known or self._make(files, model, panel, scored)
+                made[model] = known or self._make(files, model, panel, rows)
             except HistoryError:
                 raise
             except Exception as error:  # whatever a library trips over in one forecaster; the others are still compared
@@ -126,21 +130,24 @@ class OriginWork:
                 failed[model] = f"{type(error).__name__}: {error}"
         return OriginForecasts(origin_series(scored), files, made, reused, failed)
 
-    def _make(self, files: Mapping[str, Path], model: str, panel: Panel, scored: Panel) -> Made:
-        """Fit one model on the whole panel, forecast the scored series, and keep the result.
+    def _make(self, files: Mapping[str, Path], model: str, panel: Panel, rows: NDArray[np.int64]) -> Made:
+        """Fit one model on the whole panel, forecast the scored rows, and keep the result.
 
         Members of an ensemble that are asked for too are asked once, while they are at hand.
         """
+        name, control = control_of(model)
+        panel = control(panel) if control else panel
+        scored = panel.rows(rows)
         tell = self._within(panel.as_of, model)
         with PeakMemory() as memory:
             started = time.perf_counter()
-            forecaster = self.make(model, self.settings, self.home)
+            forecaster = self.make(name, self.settings, self.home)
             fitted = forecaster.fit(panel, folder=files[model].with_suffix(""), compute=self.compute, progress=tell)
             fit_seconds = time.perf_counter() - started
             made = self._answer(files[model], model, fitted, scored, fit_seconds)
         made = replace(made, peak_mb=memory.peak_mb)
         self.store.note(files[model], made)
-        for name, member in members_of(fitted).items():
+        for name, member in () if control else members_of(fitted).items():
             if name in files and self.store.made(files[name]) is None:
                 part = self._answer(files[name], name, member, scored, member.report.seconds)
                 # its memory cannot be told from that of the others

@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
-from assets.common import FORCE_TAG, LEADERBOARD_TAG, MODEL_TAG
+from assets.common import CONTROLS_TAG, FORCE_TAG, LEADERBOARD_TAG, MODEL_TAG
 from pipeline.as_of import known_days
 from pipeline.enrichment.language_model import find_language_model
 from pipeline.errors import AlmanacError, HistoryError, PermanentError, SettingsError, TransientError, is_stop
@@ -84,14 +85,23 @@ def run_night(home: Path, as_of: date | None = None, *, model_version: str | Non
     return as_of
 
 
-def run_backtest_job(home: Path, as_of: date | None = None, *, leaderboard: bool = False) -> date:
-    """Run the backtest before a night (default: the last day with orders); with every forecaster for a leaderboard."""
+def run_backtest_job(
+    home: Path, as_of: date | None = None, *, leaderboard: bool = False, controls: Sequence[str] = ()
+) -> date:
+    """Run the backtest before a night (default: the last day with orders).
+
+    Args:
+        home: folder of the home.
+        as_of: the night.
+        leaderboard: score every forecaster of the house.
+        controls: of `pipeline.models.controls`: score the night's model under each too.
+    """
     settings = preflight(home)
     if as_of is not None:
         refuse_impossible_nights(settings, as_of, as_of)
     with home_lock(home), Runs(home) as runs:
         night = as_of or min(known_days(Lake(home))[1], last_day_over(settings))
-        runs.execute("backtest", night, leaderboard=leaderboard)
+        runs.execute("backtest", night, leaderboard=leaderboard, controls=controls)
     return night
 
 
@@ -156,6 +166,7 @@ class Runs:
         force: bool = False,
         model_version: str | None = None,
         leaderboard: bool = False,
+        controls: Sequence[str] = (),
     ) -> None:
         """Run a job; what its assets refused is raised as they said it.
 
@@ -165,6 +176,7 @@ class Runs:
             force: make anew what stands already.
             model_version: version to forecast with.
             leaderboard: score every forecaster of the house.
+            controls: see `run_backtest_job`.
 
         Raises:
             AlmanacError: what a person must mend, or what may succeed later.
@@ -173,6 +185,7 @@ class Runs:
         asked = {
             FORCE_TAG: "true" if force else None,
             LEADERBOARD_TAG: "true" if leaderboard else None,
+            CONTROLS_TAG: " ".join(controls) or None,
             MODEL_TAG: model_version,
         }
         result = self._definitions.resolve_job_def(job).execute_in_process(

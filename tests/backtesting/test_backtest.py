@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from pipeline.enrichment.calendar import build_calendar
 from pipeline.errors import HistoryError
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Dependence, Forecast, TrainingReport, silent
+from pipeline.models.controls import CONTROLS
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import whole_units
 from pipeline.models.registry import MODEL
@@ -369,3 +370,24 @@ def test_the_registry_s_forecasters_run_side_by_side(lake, tmp_path):
     # demand repeats weekly without noise: both find it
     assert (report.summary.loc[["auto_ets", "dynamic_theta"], "wql"] < 0.05).all()
     assert not any(report.fallbacks.values())
+
+
+def test_a_control_is_fitted_without_what_words_tell_and_scored_beside_the_model(lake, tmp_path, monkeypatch):
+    model = DayNumber()
+    taken: list[Panel] = []
+
+    def take(panel: Panel) -> Panel:
+        taken.append(panel)
+        return replace(panel, item_text=np.full(panel.series, "taken"))
+
+    monkeypatch.setitem(cast("dict[str, Any]", CONTROLS), "category-only", take)
+    report = run(lake, tmp_path, model=model, controls=("category-only",))
+    assert len(taken) == 2
+    assert set(model.seen[1].item_text) == {"taken"}
+    assert report.models == (MODEL, f"{MODEL}@category-only", "seasonal_naive")
+    plain, control = model.seen[:2]
+    assert control.item_id.tolist() == plain.item_id.tolist()
+    assert control.units.tobytes() == plain.units.tobytes()
+    assert report.summary.loc[f"{MODEL}@category-only", "wql"] == report.summary.loc[MODEL, "wql"]
+    again = run(lake, tmp_path, model=DayNumber(), controls=("category-only",))
+    assert again.reused == 6

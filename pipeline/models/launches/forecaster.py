@@ -118,7 +118,7 @@ class Launches:
                 regressions[age, number] = Regression.fit(known, units, came, offset)
         levels, lifts = facts.levels(panel.history), facts.lifts(panel.history)
         told = np.flatnonzero(np.isfinite(levels).any(axis=1) | np.isfinite(lifts).any(axis=1))
-        seasons = SeasonLibrary.of(SeasonSums.of(facts), told, panel.text[told], self.settings.seed)
+        seasons = SeasonLibrary.of(SeasonSums.of(facts), told, panel, self.settings.seed)
         return FittedLaunches(
             fitted_on=panel.as_of.isoformat(),
             kinds=kinds,

@@ -3,5 +3,4 @@
 - `sums.py`: what the sales of items say of their seasons.
 - `belief.py`: words and sales put together.
 - `library.py`: the seasons of the items that others are set beside, and how well words tell them.
-- `heads.py`, `training.py`: the fine-tuning of a language model on them.
 """

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_curve, roc_auc_score
 
 from pipeline.models.base import Array
+from pipeline.models.controls import category_vectors
 from pipeline.models.launches.examples import SEASON_OF
 from pipeline.models.launches.similar import nearest
+from pipeline.models.panel import Panel
 from pipeline.models.seasons.belief import LEAST_LIFT, Belief
 from pipeline.models.seasons.sums import MONTH, Season, SeasonSums
 
@@ -28,7 +30,8 @@ class SeasonLibrary:
         lifts: (N, K) log of how many times as much each item sold as the shop's seasons say; not a number where unknown.
         thresholds: (K,) probability from which an item is said to sell for a season: that of the highest F1 on items of the
             library, each read from the others.
-        scores: per season, how well words tell it: "auc", "f1", "accuracy", the latter two with the thresholds of other items.
+        scores: per season, how well words tell it: "auc", "f1", "accuracy", the latter two with the thresholds of other items;
+            and the AUC of the controls, "auc_shuffle_text" with words of other items and "auc_category_only".
     """
 
     seasons: tuple[Season, ...]
@@ -37,27 +40,34 @@ class SeasonLibrary:
     scores: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def of(cls, sums: SeasonSums, rows: NDArray[np.int64], vectors: NDArray[Any], seed: int) -> "SeasonLibrary":
+    def of(cls, sums: SeasonSums, rows: NDArray[np.int64], panel: Panel, seed: int) -> "SeasonLibrary":
         """Learn from N items.
 
         Args:
-            sums: those of the whole shop.
+            sums: those of the panel.
             rows: (N,) which of its items.
-            vectors: (N, D) vectors of their texts; without columns where nothing reads them.
+            panel: the panel.
             seed: of the folds.
         """
-        lifts = sums.lifts()[rows]
-        read = _told(vectors, lifts, vectors, np.arange(len(vectors)))
-        probability = Belief.of(read).certainty
+        lifts, vectors = sums.lifts()[rows], panel.text[rows]
+        dealt = vectors[np.random.default_rng([seed, 53]).permutation(len(vectors))]
+        read_from = {
+            "": vectors,
+            "_shuffle_text": dealt,
+            "_category_only": category_vectors(vectors, panel.category[rows], panel.item_id[rows]),
+        }
+        itself = np.arange(len(vectors))
+        certainty = {name: Belief.of(_told(of, lifts, of, itself)).certainty for name, of in read_from.items()}
         thresholds, scores = np.full(len(sums.seasons), 0.5), {}
         for number, season in enumerate(sums.seasons):
             known = np.flatnonzero(np.isfinite(lifts[:, number]) & vectors.any(axis=1))
             label = np.exp(lifts[known, number]) >= LEAST_LIFT
             if min(label.sum(), (~label).sum()) < _LEAST_OF_CLASS:
                 continue
-            mine = probability[known, number]
+            mine = certainty[""][known, number]
             thresholds[number] = _threshold(mine, label)
-            scores[season.name] = _scores(mine, label, seed)
+            auc = {f"auc{name}": float(roc_auc_score(label, of[known, number])) for name, of in certainty.items()}
+            scores[season.name] = auc | _scores(mine, label, seed)
         return cls(sums.seasons, lifts, thresholds, scores)
 
     def to_json(self) -> dict[str, Any]:
@@ -120,7 +130,6 @@ def _scores(probability: Array, label: NDArray[np.bool_], seed: int) -> dict[str
         threshold = _threshold(probability[mine], label[mine]) if label[mine].any() else 0.5
         said[~mine] = probability[~mine] >= threshold
     return {
-        "auc": float(roc_auc_score(label, probability)),
         "f1": float(f1_score(label, said)),
         "accuracy": float(accuracy_score(label, said)),
     }

@@ -1,7 +1,7 @@
 """Seasons: which items sell in November and December, and how the year is shared, read from words alone."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -62,13 +62,14 @@ def run(shop: TextShop) -> Measured:
             "random": random.permutation(np.arange(len(rows)) % FOLDS),
             "families": random.integers(FOLDS, size=families.max() + 1)[families],
         }
-        dealt = random.permutation(len(rows))
+        order = random.permutation(panel.series)
         for kind, fold in folds.items():
-            for words, vectors in (("text", panel.text[rows]), ("shuffled", panel.text[rows][dealt])):
+            for words, dealt in (("text", panel.text), ("shuffled", panel.text[order])):
+                vectors = dealt[rows]
                 told = np.ones((len(rows), len(sums.seasons)))
                 for held in range(FOLDS):
                     mine = np.flatnonzero(fold != held)
-                    library = SeasonLibrary.of(sums, rows[mine], vectors[mine], seed)
+                    library = SeasonLibrary.of(sums, rows[mine], replace(panel, text=dealt), seed)
                     barred = np.full((fold == held).sum(), -1)
                     told[fold == held] = library.told(vectors[mine], vectors[fold == held], barred)
                 read = base * told[:, months]
