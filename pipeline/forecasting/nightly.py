@@ -46,6 +46,7 @@ class ForecastReport:
         series: series forecast.
         rows: rows of `forecasts`.
         total_rows: rows of `forecast_totals`.
+        similar_rows: rows of `similar_items`.
         expected_units: expected units of all series over the horizon.
         first_day: first day forecast.
         last_day: last day forecast.
@@ -59,6 +60,7 @@ class ForecastReport:
     series: int
     rows: int
     total_rows: int
+    similar_rows: int
     expected_units: float
     first_day: date
     last_day: date
@@ -92,8 +94,7 @@ def make_forecasts(
     """Forecast every item sold within `forecast.active_days` or announced, and the sums of those forecasts.
 
     Writes one part, named after the model version, of the night's partition of `forecasts`, `forecast_totals` and, where
-    there are new items, `similar_items`;
-    a repeat gives the same bytes, and a killed run leaves what stood before.
+    there are new items, `similar_items`; a repeat gives the same bytes, and a killed run leaves what stood before.
 
     Args:
         view: what was known on the night (see `night_view`).
@@ -176,6 +177,7 @@ def make_forecasts(
         series=done,
         rows=rows,
         total_rows=total_rows,
+        similar_rows=sum(map(len, similar)),
         expected_units=units,
         first_day=first_day,
         last_day=first_day + timedelta(days=forecast.horizon_days - 1),
