@@ -155,21 +155,16 @@ def make_forecasts(
             write_days(stamped(days, stamp))
             write_totals(stamped(items, stamp))
             rows, total_rows = rows + len(days), total_rows + len(items)
-            similar += similar_items(panel, fitted)
+            similar.append(similar_items(panel, fitted))
             units += float(answer.mean.sum())
             done += panel.series
             progress("forecast", done, len(series))
         groups = totals.groups()
         write_totals(stamped(groups, stamp))
         total_rows += len(groups)
-    if similar:
-        lake.write(
-            view.con,
-            "similar_items",
-            partition,
-            stamped(pa.concat_tables(similar), {"model_version": model_version}),
-            part,
-        )
+    # where there are none, those of an earlier forecast by this version go
+    new_items = stamped(pa.concat_tables(similar), {"model_version": model_version})
+    lake.write(view.con, "similar_items", partition, new_items, part)
     return ForecastReport(
         as_of=view.as_of,
         model_version=model_version,
@@ -177,7 +172,7 @@ def make_forecasts(
         series=done,
         rows=rows,
         total_rows=total_rows,
-        similar_rows=sum(map(len, similar)),
+        similar_rows=len(new_items),
         expected_units=units,
         first_day=first_day,
         last_day=first_day + timedelta(days=forecast.horizon_days - 1),

@@ -148,6 +148,14 @@ def test_what_a_new_item_sells_like_is_shown(home):
     assert min(row[2] for row in found) >= 0.05
 
 
+def test_a_night_that_is_made_anew_without_new_items_keeps_no_similar_ones(view, lake, fitted, tmp_path):
+    again = Lake(tmp_path)
+    first = make_forecasts(view, again, some_settings(), fitted, "ensemble/1", home=lake.home)
+    assert first.similar_rows
+    then = make_forecasts(view, again, some_settings(), fitted.members["seasonal_naive"], "ensemble/1", home=lake.home)
+    assert (then.similar_rows, again.partitions("similar_items")) == (0, [])
+
+
 def test_similar_items_are_the_nearest_first(home):
     ranks = ask(home, "SELECT item_id, list(rank ORDER BY similarity DESC, rank) FROM similar_items GROUP BY 1")
     assert all(rank == [1, 2, 3, 4, 5] for _, rank in ranks)
