@@ -54,7 +54,7 @@ bench-nights: install ## what one new day costs after 1, 2 and 4 years of histor
 bench-backfill: install ## 52 weekly nights of Online Retail II beside one night with training
 	$(BIN)/python -m tests.benchmarks.bench_backfill
 
-bench-text: install ## what words are worth for new items, beside texts that were shuffled and none
+bench-text: install ## what words are worth, beside the words of other items and none
 	$(BIN)/python -m tests.benchmarks.bench_text
 
 ui: install ## Dagster and MLflow in the browser, on the demo home

@@ -36,7 +36,9 @@ def similar_items(panel: Panel, fitted: Fitted) -> pa.Table:
     if near is None:
         return _SCHEMA.empty_table()
     at, place = np.nonzero(near.weight > 0)
-    days = panel.history - new.first_sold[at]
+    sold = new.first_sold[at] < panel.history
+    begins = new.first_sold if new.on_sale is None else np.maximum(new.first_sold, new.on_sale)
+    first_day = np.datetime64(panel.first_day, "D")
     names = np.array(launches.items, dtype=np.str_)
     columns: dict[str, Any] = {
         "item_id": new.item_id[at].tolist(),
@@ -44,7 +46,8 @@ def similar_items(panel: Panel, fitted: Fitted) -> pa.Table:
         "rank": place + 1,
         "similar_item_id": names[near.index[at, place]].tolist(),
         "similarity": near.cosine[at, place],
-        "days_on_sale": pa.array(days, pa.int32(), mask=days <= 0),
+        "on_sale_from": first_day + begins[at].astype("timedelta64[D]"),
+        "days_on_sale": pa.array(panel.history - new.first_sold[at], pa.int32(), mask=~sold),
         "launch_share": share[at],
     }
     return pa.table(columns, schema=_SCHEMA)
