@@ -94,7 +94,7 @@ def test_new_items_stand_beside_what_they_sell_like(tmp_path: Path):
     assert cells == [
         *("x904631", "年糕 rice cake", "since 2017-11-22", "364", "340 to 389"),
         "tree &lt;b&gt;bauble&lt;/b&gt; · advent candle &amp; holder",
-        *("20", "garden hose", "from 2017-12-05", "163.8", "147 to 180", "advent candle &amp; holder"),
+        *("20", "garden hose", "from 2017-12-05", "163.8", "148 to 180", "advent candle &amp; holder"),
     ]
 
 
