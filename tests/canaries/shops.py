@@ -108,16 +108,16 @@ def random_shop(seed: int, *, items: int = 4, by_location: bool = False) -> Fact
 
 
 def _launch(facts: Facts, random: np.random.Generator, places: Sequence[str]) -> None:
-    """Items that are listed every sixth day: some are sold later, some put off, some never seen again."""
-    for number, known in enumerate(range(2, DAYS, 6)):
+    """Items that are listed every fourth day: most are sold later, some put off, some never seen again."""
+    for number, known in enumerate(range(2, DAYS, 4)):
         item, starts = f"N{number}", known + int(random.integers(0, 12))
         facts["item_sightings"].append(seen(item, f"text {random.integers(3)} of I0", known, origin="master"))
         facts["announced_items"].append(
             listed(item, known, starts if number % 3 else None, price=float(random.integers(1, 9)))
         )
-        if number % 4 == 0:
+        if number % 5 == 0:
             facts["announced_items"].append(listed(item, known + 3, starts + 9, price=None))
-        if number % 2:
+        if number % 4:
             days = [day for day in range(starts, min(starts + 30, DAYS)) if random.random() < 0.4]
             facts["demand_changes"] += [sold(item, day, 1 + day % 3, day, place=places[0]) for day in days]
             facts["item_sightings"] += [seen(item, f"text of {item}", day) for day in days[:1]]
