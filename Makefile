@@ -7,7 +7,7 @@ DEMO_HOME ?= data/demo
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test check format bench bench-ingestion bench-accuracy bench-ablations bench-nights bench-backfill ui clean
+.PHONY: help install demo test check format bench bench-ingestion bench-accuracy bench-ablations bench-nights bench-backfill bench-text ui clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ format: install ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-ingestion bench-nights bench-backfill bench-accuracy bench-ablations ## every benchmark of the README
+bench: bench-ingestion bench-nights bench-backfill bench-accuracy bench-ablations bench-text ## every benchmark of the README
 
 bench-ingestion: install ## ten million order lines through ingestion, validation and cleaning
 	$(BIN)/python -m tests.benchmarks.bench_ingestion
@@ -53,6 +53,9 @@ bench-nights: install ## what one new day costs after 1, 2 and 4 years of histor
 
 bench-backfill: install ## 52 weekly nights of Online Retail II beside one night with training
 	$(BIN)/python -m tests.benchmarks.bench_backfill
+
+bench-text: install ## what words are worth, beside the words of other items and none
+	$(BIN)/python -m tests.benchmarks.bench_text
 
 ui: install ## Dagster and MLflow in the browser, on the demo home
 	$(BIN)/almanac ui --home $(DEMO_HOME)

@@ -10,7 +10,7 @@ from pipeline.cleaning.reviews import take_over_reviews
 from resources.lake import HomeResource
 
 TABLES = (
-    *("order_lines", "netted_lines", "demand_changes", "item_sightings", "cleaning_report"),
+    *("order_lines", "netted_lines", "demand_changes", "item_sightings", "announced_items", "cleaning_report"),
     *("demand_changes_until", "item_sightings_until"),
 )
 REVIEW_TABLES = ("reviews", "quarantined_reviews", "review_report")

@@ -84,6 +84,7 @@ def inline_png(png: bytes) -> str:
 FACTS = (
     "demand_changes",
     "item_sightings",
+    "announced_items",
     "calendar_daily",
     "calendar_occurrences",
     "promotions",

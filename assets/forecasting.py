@@ -13,7 +13,7 @@ from resources.compute import ComputeResource
 from resources.lake import HomeResource, as_of_of
 from resources.tracking import ModelVersion, Tracking, TrackingResource
 
-TABLES = ("forecasts", "forecast_totals", "vintages")
+TABLES = ("forecasts", "forecast_totals", "similar_items", "item_seasons", "vintages")
 
 
 def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
@@ -50,7 +50,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.Definitions:
                 work.tell(
                     context, [f"DEGRADED: {as_of} forecast without some members of the model. {vintage.degraded}"]
                 )
-            rows = (vintage.forecast_rows, vintage.total_rows, 1)
+            similar, seasons = (night.report.similar_rows, night.report.season_rows) if night.report else (0, 0)
+            rows = (vintage.forecast_rows, vintage.total_rows, similar, seasons, 1)
             shown = {
                 "series": vintage.series,
                 "model_version": vintage.model_version,

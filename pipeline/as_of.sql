@@ -199,8 +199,9 @@ WITH named AS (
 said AS (
     SELECT
         item_id,
-        arg_max(on_sale_from, known_on) FILTER (on_sale_from IS NOT NULL) AS on_sale_from,
-        arg_max(unit_price, known_on) FILTER (unit_price IS NOT NULL) AS unit_price
+        -- what was said last; of two deliveries on one day the larger value, so that their order does not matter
+        last(on_sale_from ORDER BY known_on, on_sale_from) FILTER (on_sale_from IS NOT NULL) AS on_sale_from,
+        last(unit_price ORDER BY known_on, unit_price) FILTER (unit_price IS NOT NULL) AS unit_price
     FROM lake_announced_items
     WHERE known_on <= getvariable('as_of')
     GROUP BY item_id

@@ -6,11 +6,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.lake import Lake
 from pipeline.model_settings import MembersSettings
+from pipeline.publishing.publish import publish
+from pipeline.publishing.query import query
 from pipeline.settings import SETTINGS_FILE, load_settings
+from tests.forecasting.fakes import some_settings
+from tests.publishing.shop import NIGHT, write_shop
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```sql\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = re.findall(r'almanac sql [^"`]*"([^"]*)"', README)
+"""What the command line is asked; of new items a small shop has none to show."""
 
 
 def test_there_are_examples() -> None:
@@ -29,6 +36,13 @@ def test_the_settings_shown_are_settings_and_every_forecaster_is_told_of(tmp_pat
     told = {name: cells[-2].strip() for cells in table for name in re.findall(r"`([a-z_]+)`", cells[1])}
     assert set(MembersSettings.model_fields) <= set(told)
     assert {name for name in MembersSettings.model_fields if told[name] == "yes"} == on
+
+
+def test_what_the_command_line_is_asked_can_be_answered(tmp_path: Path) -> None:
+    publish(write_shop(Lake(tmp_path)), some_settings(), NIGHT)
+    assert len(COMMANDS) >= 2
+    for sql in COMMANDS:
+        assert query(tmp_path, sql).columns, sql
 
 
 @pytest.mark.slow

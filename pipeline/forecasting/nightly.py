@@ -47,6 +47,8 @@ class ForecastReport:
         series: series forecast.
         rows: rows of `forecasts`.
         total_rows: rows of `forecast_totals`.
+        similar_rows: rows of `similar_items`.
+        season_rows: rows of `item_seasons`.
         expected_units: expected units of all series over the horizon.
         first_day: first day forecast.
         last_day: last day forecast.
@@ -60,6 +62,8 @@ class ForecastReport:
     series: int
     rows: int
     total_rows: int
+    similar_rows: int
+    season_rows: int
     expected_units: float
     first_day: date
     last_day: date
@@ -92,9 +96,8 @@ def make_forecasts(
 ) -> ForecastReport:
     """Forecast every item sold within `forecast.active_days` or announced, and the sums of those forecasts.
 
-    Writes one part, named after the model version, of the night's partition of `forecasts`, `forecast_totals`, `item_seasons`
-    (where the forecaster reads texts) and `similar_items` (where there are new items);
-    a repeat gives the same bytes, and a killed run leaves what stood before.
+    Writes one part, named after the model version, of the night's partition of `forecasts`, `forecast_totals`, `similar_items`
+    and `item_seasons`; a repeat gives the same bytes, and a killed run leaves what stood before.
 
     Args:
         view: what was known on the night (see `night_view`).
@@ -156,7 +159,7 @@ def make_forecasts(
             write_days(stamped(days, stamp))
             write_totals(stamped(items, stamp))
             rows, total_rows = rows + len(days), total_rows + len(items)
-            similar += similar_items(panel, fitted)
+            similar.append(similar_items(panel, fitted))
             seasons.add(panel)
             units += float(answer.mean.sum())
             done += panel.series
@@ -164,10 +167,10 @@ def make_forecasts(
         groups = totals.groups()
         write_totals(stamped(groups, stamp))
         total_rows += len(groups)
-    beside = {"similar_items": pa.concat_tables(similar) if similar else None, "item_seasons": seasons.rows(view)}
+    # where there are none, those of an earlier forecast by this version go
+    beside = {"similar_items": pa.concat_tables(similar), "item_seasons": seasons.rows(view)}
     for name, table in beside.items():
-        if table is not None:
-            lake.write(view.con, name, partition, stamped(table, {"model_version": model_version}), part)
+        lake.write(view.con, name, partition, stamped(table, {"model_version": model_version}), part)
     return ForecastReport(
         as_of=view.as_of,
         model_version=model_version,
@@ -175,6 +178,8 @@ def make_forecasts(
         series=done,
         rows=rows,
         total_rows=total_rows,
+        similar_rows=len(beside["similar_items"]),
+        season_rows=len(beside["item_seasons"]),
         expected_units=units,
         first_day=first_day,
         last_day=first_day + timedelta(days=forecast.horizon_days - 1),

@@ -1,4 +1,4 @@
-"""Forecasts as Arrow rows: what `forecasts` and `forecast_totals` have in common."""
+"""Forecasts as Arrow rows: what the tables of a night have in common."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.settings import QUANTILE_COLUMNS
+from pipeline.tables import TABLES
+
+STAMPS = ("as_of", "model_version")
+"""Columns of a table of a night that say which night and version its rows are of."""
+
+
+def unstamped(table: str) -> pa.Schema:
+    """What a table holds beside `STAMPS`."""
+    return pa.schema([field for field in TABLES[table].arrow_schema if field.name not in STAMPS])
 
 
 def repeated(values: Sequence[str], times: int) -> "pa.Array[Any]":

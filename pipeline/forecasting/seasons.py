@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.as_of import AsOfView
+from pipeline.forecasting.rows import unstamped
 from pipeline.models.base import Array, Fitted
 from pipeline.models.ensemble import launches_of
 from pipeline.models.launches.facts import MONTHS, Facts
@@ -16,6 +17,7 @@ from pipeline.models.panel import Panel
 from pipeline.models.seasons.belief import Belief
 from pipeline.models.seasons.sums import EVENT, MONTH, MONTH_NAMES, QUARTERS, Season, SeasonSums
 
+_SCHEMA = unstamped("item_seasons")
 _SURE = 0.5
 """Probability from which an item with a history is said to sell for a season."""
 
@@ -43,17 +45,17 @@ class Seasons:
         self._told.append(launches.seasons.told(launches.library, panel.text, launches.rows_of(panel)))
         self._series.append((panel.item_id, panel.location))
 
-    def rows(self, view: AsOfView) -> pa.Table | None:
-        """The rows of all items; None where there are none.
+    def rows(self, view: AsOfView) -> pa.Table:
+        """The rows of all items; none without a library, or where the calendar changed since it was learned.
 
         Args:
             view: the night, whose calendar says when seasons are.
         """
         if self._launches is None or not self._sums:
-            return None
+            return _SCHEMA.empty_table()
         library, sums = self._launches.seasons, SeasonSums.joined(self._sums)
         if sums.seasons != library.seasons:
-            return None  # the calendar's countries changed since the training
+            return _SCHEMA.empty_table()
         told, usual, share = np.concatenate(self._told), sums.usual(), sums.shares()
         in_text, in_history = told != 1.0, sums.known() & (sums.total > 0)[:, None]
         belief = Belief.of(told, sums.came, usual)
@@ -94,7 +96,8 @@ class Seasons:
                 "evidence": pa.array(
                     np.array(["none", "text", "history", "both"])[flat(in_text) + 2 * flat(in_history)].tolist()
                 ),
-            }
+            },
+            schema=_SCHEMA,
         )
 
 

@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 _HERE = Path(__file__).parent
 _CARDS = 6
 _ROWS = 20
+_LIKES = 3
 _WEEKS = 60
 Rows = list[tuple[Any, ...]]
 
@@ -110,6 +111,7 @@ def _page(con: duckdb.DuckDBPyConnection, home: Path, settings: Settings) -> tup
                 for row in rising[_CARDS:]
             ],
         ),
+        new_items=_new_items(con),
         scores=_table(scores.columns, scores.rows, none="No backtest was run before this night."),
         backtest=f"A backtest before the night of {scored}: models trained anew at each origin, all origins pooled."
         if scored
@@ -120,6 +122,27 @@ def _page(con: duckdb.DuckDBPyConnection, home: Path, settings: Settings) -> tup
         queries=escape(_queries(home, night, first_day, last_day)),
     )
     return page, tuple(row[0] for row in rising[:_CARDS])
+
+
+def _new_items(con: duckdb.DuckDBPyConnection) -> str:
+    """The new items of which most is expected, and what each sells like."""
+    rows = con.execute(_sql("report_new_items"), {"rows": _ROWS, "likes": _LIKES}).fetchall()
+    return _table(
+        ["item", "text", "on sale", "expected", "likely range", "sells like"],
+        [
+            (
+                _named(row),
+                row[2],
+                f"{'since' if is_sold else 'from'} {begins}",
+                round(mean, 1),
+                f"{low:,.0f} to {high:,.0f}",
+                " · ".join(likes),
+            )
+            for row in rows
+            for begins, is_sold, mean, low, high, likes in [row[3:]]
+        ],
+        none="No item is announced, and none was first sold lately.",
+    )
 
 
 def _fans(con: duckdb.DuckDBPyConnection, night: date, rows: Rows) -> dict[tuple[str, str], Fan]:

@@ -96,6 +96,7 @@ WITH likes AS (
         similar_items.location,
         similar_items.as_of,
         similar_items.model_version,
+        any_value(similar_items.on_sale_from) AS on_sale_from,
         any_value(similar_items.days_on_sale) AS days_on_sale,
         any_value(similar_items.launch_share) AS launch_share,
         list(coalesce(nullif(items.item_text, ''), similar_items.similar_item_id) ORDER BY similar_items.rank) AS sells_like
@@ -108,6 +109,7 @@ SELECT
     items.item_text,
     items.category,
     likes.location,
+    likes.on_sale_from,
     likes.days_on_sale,
     likes.launch_share,
     likes.sells_like,

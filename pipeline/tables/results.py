@@ -190,7 +190,8 @@ TABLES = (
             rank | INTEGER | 1 for the nearest
             similar_item_id | VARCHAR | item that it is like
             similarity | DOUBLE | cosine of the vectors of both texts, 1 for the same text
-            days_on_sale | INTEGER | days since the first sale of the new item; null while it is only announced
+            on_sale_from | DATE | first sale of the new item; of one that has not sold yet the first day on which it may
+            days_on_sale | INTEGER | days since the first sale of the new item, its own counted; null while it has not sold
             launch_share | DOUBLE | share of the new item's forecast that comes from launches like it, 0 to 1; the rest comes from its own sales
             as_of | DATE | night
             model_version | VARCHAR | version that made the forecast

@@ -128,6 +128,16 @@ SUITES: dict[str, Callable[[Settings], tuple[Expected, ...]]] = {
         _none("without_item", "sightings have an item"),
         _between("share_with_text", "most items have a text", "WARN", low=0.5),
     ),
+    "announced_items": lambda _: (
+        _none("impossible_prices", "a price at launch is above 0"),
+        _none("of_nothing", "an announcement says when or for how much"),
+        _none(
+            "days_far_away",
+            "items go on sale at most 2 years after, and 20 before, the day that it is said on; a day far away is mostly a typo "
+            "or stands for none",
+            "WARN",
+        ),
+    ),
     "calendar_daily": lambda _: (
         _some("there is a calendar"),
         _none("days_missing_or_twice", "every day stands there once"),

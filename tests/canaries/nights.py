@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.as_of import as_of_view
 from pipeline.forecasting.replay import forecast_night
+from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.models.base import Compute, Fitted
 from pipeline.models.panel import Panel
@@ -92,7 +93,9 @@ def night_bytes(
         vintage = forecast_night(lake, settings, night, fitted, f"{name}/1", trained_as_of=night, force=True).vintage
         found["snapshot"] = vintage.data_snapshot.encode()
         found |= {f"{name}: {file}": content for file, content in stored(fitted).items()}
-        found |= {f"{name}: {table}": path.read_bytes() for table, path in vintage.files(lake).items()}
+        similar = lake.part_path("similar_items", {"as_of": night.isoformat()}, part_of(vintage.model_version))
+        files = vintage.files(lake) | ({"similar_items": similar} if similar.exists() else {})
+        found |= {f"{name}: {table}": path.read_bytes() for table, path in files.items()}
     return found
 
 

@@ -31,6 +31,7 @@ DAYS = 105
 KNOWN = {
     "demand_changes": "known_on",
     "item_sightings": "known_on",
+    "announced_items": "known_on",
     "promotions": "known_on",
     "calendar_occurrences": "announced_on",
     "reviews": "known_on",
@@ -68,7 +69,7 @@ def small_settings(*, by_location: bool = False, **sections: Any) -> Settings:
 
 
 def random_shop(seed: int, *, items: int = 4, by_location: bool = False) -> Facts:
-    """A shop of 15 weeks: sales, cancellations, late and corrected lines, edited texts, promotions, announced days."""
+    """A shop of 15 weeks: sales, cancellations, late and corrected lines, edited texts, launches, promotions, announced days."""
     random = np.random.default_rng(seed)
     places = ("north", "south") if by_location else ("",)
     facts: Facts = {ledger: [] for ledger in KNOWN}
@@ -102,7 +103,24 @@ def random_shop(seed: int, *, items: int = 4, by_location: bool = False) -> Fact
         kind = "own" if number % 2 else "holiday"
         facts["calendar_occurrences"].append(announced(f"event {number}", known, known + number * 3, kind=kind))
     facts["reviews"] = _reviews(random, sorted({row["item_id"] for row in facts["item_sightings"]}))
+    _launch(facts, random, places)
     return facts
+
+
+def _launch(facts: Facts, random: np.random.Generator, places: Sequence[str]) -> None:
+    """Items that are listed every fourth day: most are sold later, some put off, some never seen again."""
+    for number, known in enumerate(range(2, DAYS, 4)):
+        item, starts = f"N{number}", known + int(random.integers(0, 12))
+        facts["item_sightings"].append(seen(item, f"text {random.integers(3)} of I0", known, origin="master"))
+        facts["announced_items"].append(
+            listed(item, known, starts if number % 3 else None, price=float(random.integers(1, 9)))
+        )
+        if number % 5 == 0:
+            facts["announced_items"].append(listed(item, known + 3, starts + 9, price=None))
+        if number % 4:
+            days = [day for day in range(starts, min(starts + 30, DAYS)) if random.random() < 0.4]
+            facts["demand_changes"] += [sold(item, day, 1 + day % 3, day, place=places[0]) for day in days]
+            facts["item_sightings"] += [seen(item, f"text of {item}", day) for day in days[:1]]
 
 
 def _reviews(random: np.random.Generator, items: list[str]) -> list[Row]:
@@ -131,6 +149,12 @@ def seen(item: str, text: str, known: int, *, category: str = "", origin: str = 
     """A row of the item ledger."""
     row = {"item_id": item, "item_text": text, "category": category, "origin": origin}
     return row | {"lines": int(origin == "orders"), "known_on": a_day(known)}
+
+
+def listed(item: str, known: int, on_sale: int | None, *, price: float | None = 2.0) -> Row:
+    """What master data says of a launch."""
+    starts = None if on_sale is None else a_day(on_sale)
+    return {"item_id": item, "on_sale_from": starts, "unit_price": price, "known_on": a_day(known)}
 
 
 def promoted(
@@ -182,6 +206,7 @@ def altered(facts: Facts, night: int, random: np.random.Generator) -> Facts:
     other: dict[str, Callable[[Row], Row]] = {
         "demand_changes": lambda row: {"units": 1000 + abs(row["units"]) * 7, "lines": 30, "revenue": 0.5},
         "item_sightings": lambda row: {"item_text": "a text of the future", "origin": "master", "category": "other"},
+        "announced_items": lambda row: {"on_sale_from": a_day(night + 1), "unit_price": 77.0},
         "promotions": lambda row: {
             "share": 0.111,
             "kind": "unheard of",
@@ -238,11 +263,16 @@ def joined(facts: Facts, night: int, random: np.random.Generator) -> Facts:
                 seen(item, "a text of the future", known, category="a new category", origin=origin)
                 for origin in ("orders", "master")
             ]
+            more["announced_items"].append(listed(item, known, night + 1, price=88.0))
             more["promotions"] += [
                 promoted(item, known, starts, kind=kind, share=0.99)
                 for starts in (night - 2, night + 2)
                 for kind in ("mailer", "unheard of")
             ]
+        # of items that the night expects already, and of one that it never heard of
+        for item in sorted({row["item_id"] for row in facts["announced_items"]} | {"announced"}):
+            more["item_sightings"].append(seen(item, "a text of the future", known, origin="master"))
+            more["announced_items"].append(listed(item, known, night + int(random.integers(-5, 5)), price=99.0))
         more["reviews"] += [
             reviewed(f"late {known} {number}", "I0", night - 40 + number, known, rating=1.0, words=[3, 4])
             for number in range(40)

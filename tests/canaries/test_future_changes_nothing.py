@@ -16,6 +16,7 @@ from tests.canaries.shops import (
     a_day,
     announced,
     is_future,
+    listed,
     promoted,
     random_shop,
     reviewed,
@@ -86,7 +87,21 @@ def test_what_becomes_known_on_the_night_itself_does_change_its_bytes(
     assert {"panel", "snapshot", f"{MODEL}: forecasts"} <= set(told)
 
 
-@pytest.mark.parametrize("ledger", ["item_sightings", "promotions", "calendar_occurrences", "reviews"])
+def test_what_is_said_of_a_launch_on_the_night_itself_changes_its_forecast(
+    quiet: dict[str, bytes], tmp_path: Path
+) -> None:
+    small, facts = small_settings(), random_shop(1)
+    expected = [
+        row["item_id"] for row in facts["announced_items"] if a_day(NIGHT - 6) < row["known_on"] <= a_day(NIGHT)
+    ]
+    facts["announced_items"].append(listed(expected[-1], NIGHT, NIGHT + 3, price=50.0))
+    told = differing(quiet, night_bytes(write(Lake(tmp_path, small.compute), facts), small, a_day(NIGHT)))
+    assert told == [*(f"{MODEL}: {table}" for table in ("forecast_totals", "forecasts", "similar_items")), "snapshot"]
+
+
+@pytest.mark.parametrize(
+    "ledger", ["item_sightings", "announced_items", "promotions", "calendar_occurrences", "reviews"]
+)
 def test_no_byte_depends_on_a_ledger_of_which_nothing_is_known_yet(ledger: str) -> None:
     facts = random_shop(1)
     facts |= {ledger: [row for row in facts[ledger] if is_future(ledger, row, NIGHT)]}

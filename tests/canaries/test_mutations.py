@@ -173,6 +173,7 @@ class Leak:
 LEAKS = {
     "an order line known later": Leak(partial(known_later, "demand_changes"), night),
     "a text edited later": Leak(partial(known_later, "item_sightings"), night),
+    "an item announced later": Leak(partial(known_later, "announced_items"), night),
     "a promotion announced later": Leak(partial(known_later, "promotions"), night),
     "a review known later": Leak(partial(known_later, "reviews"), night),
     "a holiday announced later": Leak(partial(known_later, "calendar_occurrences"), night),

@@ -148,6 +148,24 @@ def test_what_a_new_item_sells_like_is_shown(home):
     assert min(row[2] for row in found) >= 0.05
 
 
+def test_a_night_that_is_made_anew_without_new_items_keeps_no_similar_ones(view, lake, fitted, tmp_path):
+    again = Lake(tmp_path)
+    first = make_forecasts(view, again, some_settings(), fitted, "ensemble/1", home=lake.home)
+    assert first.similar_rows
+    then = make_forecasts(view, again, some_settings(), fitted.members["seasonal_naive"], "ensemble/1", home=lake.home)
+    assert (then.similar_rows, again.partitions("similar_items")) == (0, [])
+
+
+def test_when_a_new_item_was_first_sold_or_may_be_is_shown(home):
+    found = {row[0]: row[1:] for row in ask(home, "SELECT item_id, on_sale_from, days_on_sale FROM new_items")}
+    assert found["soon"] == (AS_OF + timedelta(days=1), None)
+    assert found["late"] == (AS_OF + timedelta(days=20), None)
+    sold = dict(ask(home, "SELECT item_id, min(day) FROM demand_daily WHERE units > 0 GROUP BY 1"))
+    young = {item: row for item, row in found.items() if row[1] is not None}
+    assert young
+    assert all(row == (sold[item], (AS_OF - sold[item]).days + 1) for item, row in young.items())
+
+
 def test_similar_items_are_the_nearest_first(home):
     ranks = ask(home, "SELECT item_id, list(rank ORDER BY similarity DESC, rank) FROM similar_items GROUP BY 1")
     assert all(rank == [1, 2, 3, 4, 5] for _, rank in ranks)

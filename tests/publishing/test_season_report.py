@@ -1,7 +1,9 @@
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import PublishError
@@ -67,6 +69,33 @@ def test_a_season_in_which_nothing_rises_and_no_backtest_ran_still_has_a_page(tm
     assert report.items == ()
     assert "No item is expected to sell more than it did." in page
     assert "No backtest was run before this night." in page
+    assert "No item is announced, and none was first sold lately." in page
+
+
+def test_new_items_stand_beside_what_they_sell_like(tmp_path: Path):
+    lake = write_shop(Lake(tmp_path))
+    new = {
+        "item_id": ["20", "x904631", "x904631"],
+        "location": [""] * 3,
+        "rank": [1, 2, 1],
+        "similar_item_id": ["10", "10", "11"],
+        "similarity": [0.9, 0.7, 0.8],
+        "on_sale_from": [NIGHT + timedelta(days=9), *[NIGHT - timedelta(days=4)] * 2],
+        "days_on_sale": [None, 5, 5],
+        "launch_share": [1.0, 0.6, 0.6],
+        "model_version": ["lstm/1"] * 3,
+    }
+    with lake.connect() as con:
+        lake.write(con, "similar_items", {"as_of": NIGHT.isoformat()}, pa.table(new))
+    publish(lake, some_settings(), NIGHT)
+    page = write_season_report(lake, some_settings()).file.read_text(encoding="utf-8")
+    _, _, part = page.partition("<h2>New items</h2>")
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", part.partition("<h2>")[0])
+    assert cells == [
+        *("x904631", "年糕 rice cake", "since 2017-11-22", "364", "340 to 389"),
+        "tree &lt;b&gt;bauble&lt;/b&gt; · advent candle &amp; holder",
+        *("20", "garden hose", "from 2017-12-05", "163.8", "148 to 180", "advent candle &amp; holder"),
+    ]
 
 
 def test_without_a_published_file_the_message_says_what_to_run(tmp_path: Path):

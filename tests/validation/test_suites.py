@@ -108,6 +108,35 @@ def test_faults_of_forecasts(home, changes, meaning):
     assert (meaning in failed) if meaning else not failed
 
 
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        pytest.param({}, None, id="sound"),
+        pytest.param({"on_sale_from": None}, None, id="a price alone"),
+        pytest.param({"unit_price": None}, None, id="a day alone"),
+        pytest.param({"on_sale_from": date(1999, 1, 1)}, None, id="years ago"),
+        pytest.param({"unit_price": 0.0}, ("ERROR", "a price at launch is above 0"), id="for nothing"),
+        pytest.param({"unit_price": float("nan")}, ("ERROR", "a price at launch is above 0"), id="no number"),
+        pytest.param(
+            {"on_sale_from": None, "unit_price": None},
+            ("ERROR", "an announcement says when or for how much"),
+            id="of nothing",
+        ),
+        pytest.param({"on_sale_from": date(2105, 7, 1)}, ("WARN", "items go on sale"), id="a typo"),
+        pytest.param({"on_sale_from": date(1970, 1, 1)}, ("WARN", "items go on sale"), id="a day for none"),
+    ],
+)
+def test_faults_of_announcements(home, changes, fault):
+    _plant(
+        home,
+        "announced_items",
+        {"known_on": DAY},
+        [{"item_id": "A", "on_sale_from": date(2010, 7, 9), "unit_price": 2.5, "known_on": DAY, **changes}],
+    )
+    failed = _failed(home, "announced_items")
+    assert [(severity, meaning[: len(fault[1])]) for severity, meaning in failed] == [fault] if fault else not failed
+
+
 def test_a_night_without_forecasts_is_an_error(home):
     _plant(home, "forecasts", {"as_of": DAY}, [_forecast()])
     assert ("ERROR", "the night has forecasts") in _failed(home, "forecasts", as_of=date(2010, 7, 2))
