@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pipeline.lake import Lake
 from tests.benchmarks.accuracy.shop import SHARED_ORDERS, make_home
-from tests.benchmarks.text import launches
+from tests.benchmarks.text import launches, lift
 from tests.benchmarks.text.shop import TextShop
 
-PARTS = {"launches": launches}
+PARTS = {"launches": launches, "lift": lift}
 
 
 def main(arguments: list[str] | None = None) -> int:
