@@ -6,8 +6,9 @@ is read from, so a month against an even year would count that twice; and both s
 item that faded since is not taken for one of the early months. Where the shop has no last year nothing is known, and nothing
 is changed.
 
-How far forecasts follow is chosen from the shop's own past: what following would have made of a plain forecast of such items on
-past nights, with the steps that were known then. Nothing of it is kept where it would have been worse than none.
+Two things say how far forecasts follow. Whether texts tell of the step at all is asked of the library: do its items step as their
+own neighbours do? Whether last year comes back is asked of the shop's past: what would following have made of a plain forecast of
+such items on past nights, with the steps that were known then? Nothing of it is kept where it would have been worse than none.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,8 +23,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError
 from pipeline.models.base import Array
 from pipeline.models.handover import YOUNG_DAYS
-from pipeline.models.launches.facts import ESTABLISHED_DAYS
-from pipeline.models.launches.similar import nearest
+from pipeline.models.launches.similar import Neighbours, nearest
 from pipeline.models.panel import Panel
 
 NAME = "season_lift"
@@ -36,9 +36,11 @@ STRETCH = 28
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """By what share of the step a forecast is moved, in logs; these are tried."""
 USUAL = 0.75
-"""Where no past night tells; it counts as one night more where some do."""
+"""Where no past night tells."""
+_USUAL_MOVE = 0.1
+"""It counts as a night more, on which plain forecasts would have been moved by this share of their units."""
 _FADE = 28
-"""Days of age on which the lift fades, before the item has its last year."""
+"""Days of age on which the lift comes in, before the item is young no longer, and goes, before it has its last year."""
 _NIGHTS = 12
 """Past nights that are asked, one a stretch."""
 _LIKE = (100, 6.0)
@@ -50,6 +52,8 @@ _PRIOR = 2.0
 """Sales that both sides of a step are believed to have beside those seen."""
 _MOST = 1.5
 _LEAST_SERIES = 30
+_ASKED = 1000
+"""Items of the library that are set beside their own neighbours."""
 _SERIES = 2000
 _AHEAD_DAYS = 91
 """Days after its training on which a lift still finds every item that has a last year by then."""
@@ -67,7 +71,7 @@ class SeasonLift:
         first_sold: (N,) column of the first sale, 0 for earlier ones too.
         opened: (T,) the shop was open.
         nights: past nights that the strength was chosen on.
-        gain: by how much following changed the error of the sum of a stretch on those nights; −0.05 is 5 % less.
+        gain: by how much following changed the error of such items' sums on those nights, as a share of their units.
     """
 
     strength: float
@@ -90,13 +94,14 @@ class SeasonLift:
             return None
         library = cls._of(panel, YEAR + BASE_DAYS + _NIGHTS * STRETCH)
         nights = [panel.history - back * STRETCH for back in range(1, _NIGHTS + 1)]
-        errors = [error for night in nights if (error := _past_error(library, panel, night))]
+        errors = [found for night in nights if (found := _past_error(library, panel, night))]
         lift = replace(cls._of(panel, YEAR + BASE_DAYS), nights=len(errors))
         if not errors:
             return lift
-        best = [STRENGTHS[int(np.argmin([error(strength) for strength in STRENGTHS]))] for error in errors]
-        strength = float(np.mean([USUAL, *best]))
-        gain = float(np.mean([error(strength) for error in errors])) - 1
+        moves = [_USUAL_MOVE, *(move for _, move in errors)]
+        best = [STRENGTHS[int(np.argmin([error(strength) for strength in STRENGTHS]))] for error, _ in errors]
+        strength = float(np.average([USUAL, *best], weights=moves))
+        gain = float(np.mean([error(strength) for error, _ in errors]))
         return replace(lift, strength=strength if gain < 0 else 0.0, gain=gain)
 
     @classmethod
@@ -144,7 +149,7 @@ class SeasonLift:
             horizon: days ahead.
 
         Returns:
-            Zero for a stretch whose days of a year ago are not known; None where that is so of all, or nobody has a last year.
+            Zero for a stretch whose days of a year ago are not known, or on which texts told nothing; None where that is so of all.
         """
         year_ago = (night - self.first_day).days + 1 - YEAR
         begins = max(0, year_ago - BASE_DAYS)
@@ -166,8 +171,8 @@ class SeasonLift:
                 break
             before, ahead = year_ago - begins, (sums[:, last] - sums[:, first], days[:, last] - days[:, first])
             own[:, number] = _step((sums[:, before], days[:, before]), ahead)
-        count, sharpness = _LIKE
-        return nearest(self.library[rows], text, count=count, sharpness=sharpness).mean(own)
+        told = _told(self.library[rows], own)
+        return _near(self.library[rows], text).mean(own) * told if told.any() else None
 
     def save(self, folder: Path) -> None:
         """Write the library (safetensors); `to_json` is written by the ensemble."""
@@ -213,14 +218,14 @@ class SeasonLift:
 
 
 def without_last_year(panel: Panel) -> NDArray[np.bool_]:
-    """(S,) series with a history, that were first sold after the days ahead began a year ago: those that a lift may move."""
+    """(S,) series that were first sold after the days ahead began a year ago, and are young no longer: those that a lift may move."""
     return np.asarray(_share(panel.history - panel.first_sold) > 0)
 
 
 def _share(age: NDArray[np.int64]) -> Array:
-    """Share of the lift that an item has: it comes in with its own history, and goes as its last year comes in."""
-    comes = (age - ESTABLISHED_DAYS) / (YOUNG_DAYS - ESTABLISHED_DAYS)
-    return np.asarray(np.clip(comes, 0, 1) * np.clip((YEAR - age) / _FADE, 0, 1))
+    """Share of the lift that an item of an age has: what a launch sells moves for other reasons than the season."""
+    comes, goes = (age - YOUNG_DAYS) / _FADE + 1, (YEAR - age) / _FADE
+    return np.asarray(np.clip(np.minimum(comes, goes), 0, 1))
 
 
 def _step(before: tuple[Array, Array], ahead: tuple[Array, Array]) -> Array:
@@ -236,8 +241,8 @@ def _step(before: tuple[Array, Array], ahead: tuple[Array, Array]) -> Array:
     return np.asarray(step - step.mean())
 
 
-def _past_error(lift: SeasonLift, panel: Panel, night: int) -> Callable[[float], float] | None:
-    """What a strength makes of the error of a plain forecast of the stretch after a past night, 1 for none.
+def _past_error(lift: SeasonLift, panel: Panel, night: int) -> tuple[Callable[[float], float], float] | None:
+    """What a strength adds to the error of a plain forecast of the stretch after a past night, and how far the step moves it.
 
     The plain forecast is the mean of the recent days, times the step that the shop made as a whole.
 
@@ -247,7 +252,7 @@ def _past_error(lift: SeasonLift, panel: Panel, night: int) -> Callable[[float],
         night: columns known then.
 
     Returns:
-        None where the night has no last year, or too few items to be lifted.
+        Both as shares of the forecast's units; None where the night has no last year, or too few items to be lifted.
     """
     if night < YEAR + _KNOWN_BASE:
         return None
@@ -266,12 +271,29 @@ def _past_error(lift: SeasonLift, panel: Panel, night: int) -> Callable[[float],
         return None
     moved = steps[:, 0] * _share(night - panel.first_sold[rows[mine]])
     plain, came = plain[mine], came[mine]
-    none = np.abs(plain - came).sum()
-    return lambda strength: float(np.abs(plain * np.exp(_bounded(strength * moved)) - came).sum() / max(none, 1e-9))
+
+    def error(strength: float) -> float:
+        added = np.abs(plain * np.exp(_bounded(strength * moved)) - came) - np.abs(plain - came)
+        return float(added.sum() / plain.sum())
+
+    return error, float(np.abs(plain * np.expm1(_bounded(moved))).sum() / plain.sum())
 
 
 def _bounded(logs: Array) -> Array:
     return np.clip(logs, -_MOST, _MOST)
+
+
+def _near(library: NDArray[Any], text: NDArray[Any], barred: NDArray[np.int64] | None = None) -> Neighbours:
+    count, sharpness = _LIKE
+    return nearest(library, text, count=count, sharpness=sharpness, barred=barred)
+
+
+def _told(library: NDArray[Any], own: Array) -> Array:
+    """(stretches,) how far items step as their neighbours do, between 0 and 1: the slope of their own (N, stretches) steps."""
+    asked = np.arange(0, len(library), -(-len(library) // _ASKED))
+    theirs = _near(library, library[asked], barred=asked).mean(own)
+    slope = (own[asked] * theirs).sum(axis=0) / np.maximum((theirs**2).sum(axis=0), 1e-9)
+    return np.asarray(np.clip(slope, 0.0, 1.0))
 
 
 def _sums(values: Array) -> Array:
