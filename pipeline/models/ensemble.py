@@ -36,7 +36,7 @@ from pipeline.models.calibration import item_shares, level_share
 from pipeline.models.handover import Launched
 from pipeline.models.panel import Panel
 from pipeline.models.season_lift import NAME as SEASON_LIFT
-from pipeline.models.season_lift import SeasonLift
+from pipeline.models.season_lift import SeasonLift, lifted
 from pipeline.models.weights import CLASSES, VolumeClasses, class_weights
 
 NAME = "ensemble"
@@ -165,7 +165,7 @@ class FittedEnsemble:
         answers = asked(_ageless(self.members), panel, horizon, failed, progress)
         classes = self.classes.index(panel)
         launched = self._launched(panel, horizon, failed, progress)
-        lift = self._lift(panel, horizon, failed)
+        lift = lifted(self.season_lift, panel, horizon, failed)
         answer = averaged(panel, answers, self._weights_of(answers)[classes], launched, lift)
         item_share = self.item_shares[classes]
         if launched is not None and launched.forecast.item_share is not None:
@@ -190,14 +190,6 @@ class FittedEnsemble:
         except ModelError:
             return None  # the reason stands in `failed`
         return Launched(rows, handover.shares(mine, self.handover_days), answer)
-
-    def _lift(self, panel: Panel, horizon: int, failed: dict[str, str]) -> Array | None:
-        """See `SeasonLift.factors`; None too where the texts are of another language model, which `failed` says."""
-        try:
-            return self.season_lift.factors(panel, horizon) if self.season_lift else None
-        except ModelError as error:
-            failed[SEASON_LIFT] = str(error)
-            return None
 
     def _weights_of(self, answers: Mapping[str, Forecast]) -> Array:
         """(classes, answers) weights of those who answered."""

@@ -217,6 +217,15 @@ class SeasonLift:
             raise ModelError(f"{path}: the stored season lift cannot be read ({error}); train again") from error
 
 
+def lifted(lift: SeasonLift | None, panel: Panel, horizon: int, failed: dict[str, str]) -> Array | None:
+    """See `SeasonLift.factors`; None too where the texts are of another language model, which `failed` then says."""
+    try:
+        return lift.factors(panel, horizon) if lift else None
+    except ModelError as error:
+        failed[NAME] = str(error)
+        return None
+
+
 def without_last_year(panel: Panel) -> NDArray[np.bool_]:
     """(S,) series that were first sold after the days ahead began a year ago, and are young no longer: those that a lift may move."""
     return np.asarray(_share(panel.history - panel.first_sold) > 0)
