@@ -25,7 +25,7 @@ from pipeline.forecasting.totals import TOTAL, Group, Totals
 from pipeline.forecasting.vintages import part_of
 from pipeline.lake import Lake
 from pipeline.models.base import Fitted, Forecast, Progress, silent
-from pipeline.models.ensemble import knows_launches
+from pipeline.models.ensemble import launches_of
 from pipeline.models.panel import Panel
 from pipeline.models.paths import Paths, SeriesPaths, finest
 from pipeline.models.quantiles import whole_units
@@ -117,7 +117,7 @@ def make_forecasts(
     began = time.perf_counter()
     forecast = settings.forecast
     series = active_series(view, forecast.active_days)
-    if knows_launches(fitted):
+    if launches_of(fitted):
         series = sorted(series + announced_series(view, forecast.horizon_days))
     first_day = view.as_of + timedelta(days=1)
     stamp = {"model_version": model_version, "data_snapshot": view.snapshot}

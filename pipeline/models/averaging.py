@@ -44,14 +44,31 @@ def asked(
     return answers
 
 
-def averaged(panel: Panel, answers: Mapping[str, Forecast], share: Array, launched: Launched | None = None) -> Forecast:
-    """Average of the answers with (S, answers) shares; what no member learned of rare sales is added."""
+def averaged(
+    panel: Panel,
+    answers: Mapping[str, Forecast],
+    share: Array,
+    launched: Launched | None = None,
+    lift: Array | None = None,
+) -> Forecast:
+    """Average of the answers; what no member learned of rare sales is added.
+
+    Args:
+        panel: the S series.
+        answers: of the members that read a history.
+        share: (S, answers) their shares.
+        launched: what is said of young series, which has its own season.
+        lift: (S, H) what the answers are multiplied by; see `SeasonLift.factors`.
+    """
     series, horizon = next(iter(answers.values())).mean.shape
     mean = np.zeros((series, horizon))
     finer = np.zeros((series, horizon, len(GRID_LEVELS)))
     for weight, answer in zip(share.T, answers.values(), strict=True):
         mean += weight[:, None] * answer.mean
         finer += weight[:, None, None] * grid_of(answer)
+    if lift is not None:
+        mean *= lift
+        finer *= lift[..., None]
     stretches = next((each.stretches for each in answers.values() if each.stretches), None)
     if launched is not None:
         launched.into(mean, launched.forecast.mean)

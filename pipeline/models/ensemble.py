@@ -4,7 +4,7 @@ A member that cannot be fitted, or cannot answer, is left out and named, and the
 night. Weights per volume class, and how days move together, come from days that no member has seen (`weights.py`,
 `calibration.py`); what the night forecasts with has then learned those days too. How sums are spread is taken from the
 first member that learned it. One member, `launches`, speaks for young series alone, and hands over to the others
-(`handover.py`).
+(`handover.py`); with it, series without a last year follow the season of items of like texts (`season_lift.py`).
 """
 
 import json
@@ -36,6 +36,8 @@ from pipeline.models.calibration import item_shares, level_share
 from pipeline.models.handover import Launched
 from pipeline.models.launches.forecaster import FittedLaunches
 from pipeline.models.panel import Panel
+from pipeline.models.season_lift import NAME as SEASON_LIFT
+from pipeline.models.season_lift import SeasonLift, lifted
 from pipeline.models.weights import CLASSES, VolumeClasses, class_weights
 
 NAME = "ensemble"
@@ -110,9 +112,13 @@ class Ensemble:
         held = _held_back(panel, fitted, self.validation_days)
         combined = _combine(panel, fitted, failed, held, self.settings)
         combined = replace(combined, handover_days=_handover_days(panel, held, combined))
+        unseen_lift = None
+        if LAUNCHES in combined.members:
+            combined = replace(combined, season_lift=SeasonLift.fit(panel))
+            unseen_lift = SeasonLift.fit(panel.until(panel.history - held))
         combined = replace(combined, report=_report(combined, held, time.perf_counter() - began))
         unseen = {name: member.validated or member for name, member in combined.members.items()}
-        return replace(combined, validated=replace(combined, members=unseen))
+        return replace(combined, validated=replace(combined, members=unseen, season_lift=unseen_lift))
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class FittedEnsemble:
         dependence: how days and items move together, all series alike.
         item_shares: (classes,) share of variance common to all days of a series, per class.
         handover_days: see `handover.shares`.
+        season_lift: what series without a last year follow; None in a shop without texts, or without the launches' member.
         failed: members that are on but could not be fitted, with the reason.
         report: what the training did.
         name: as in the registry.
@@ -138,6 +145,7 @@ class FittedEnsemble:
     item_shares: Array
     dependence: Dependence = field(default_factory=Dependence)
     handover_days: float = handover.USUAL_DAYS
+    season_lift: SeasonLift | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
     report: TrainingReport = field(default_factory=TrainingReport)
     name: str = NAME
@@ -158,7 +166,8 @@ class FittedEnsemble:
         answers = asked(_ageless(self.members), panel, horizon, failed, progress)
         classes = self.classes.index(panel)
         launched = self._launched(panel, horizon, failed, progress)
-        answer = averaged(panel, answers, self._weights_of(answers)[classes], launched)
+        lift = lifted(self.season_lift, panel, horizon, failed)
+        answer = averaged(panel, answers, self._weights_of(answers)[classes], launched, lift)
         item_share = self.item_shares[classes]
         if launched is not None and launched.forecast.item_share is not None:
             launched.into(item_share, launched.forecast.item_share)
@@ -194,6 +203,8 @@ class FittedEnsemble:
         folder.mkdir(parents=True, exist_ok=True)
         for name, member in self.members.items():
             member.save(folder / name)
+        if self.season_lift:
+            self.season_lift.save(folder)
         (folder / DESCRIPTION_FILE).write_text(json.dumps(self._content(), indent=1) + "\n", encoding="utf-8")
 
     def describe(self) -> dict[str, Any]:
@@ -213,14 +224,10 @@ class FittedEnsemble:
             "item_shares": self.item_shares.tolist(),
             "dependence": asdict(self.dependence),
             "handover_days": self.handover_days,
+            **({SEASON_LIFT: self.season_lift.to_json()} if self.season_lift else {}),
             "failed": dict(self.failed),
             "report": asdict(self.report),
         }
-
-
-def knows_launches(fitted: Fitted) -> bool:
-    """Whether a forecaster can say how an item will sell that never did."""
-    return launches_of(fitted) is not None
 
 
 def launches_of(fitted: Fitted) -> FittedLaunches | None:
@@ -259,6 +266,7 @@ def load_ensemble(folder: Path, load_member: Callable[[Path], Fitted]) -> Fitted
             item_shares=np.array(content["item_shares"]),
             dependence=Dependence(**content["dependence"]),
             handover_days=float(content.get("handover_days", handover.USUAL_DAYS)),
+            season_lift=SeasonLift.load(folder, content[SEASON_LIFT]) if SEASON_LIFT in content else None,
             failed=failed,
             report=replace(
                 report, parts={name: TrainingReport(**part) for name, part in content["report"]["parts"].items()}
@@ -373,11 +381,13 @@ def _report(combined: FittedEnsemble, held: int, seconds: float) -> TrainingRepo
         for of, row in zip(CLASSES, combined.weights, strict=True)
         for name, weight in zip(_ageless(combined.members), row, strict=True)
     }
+    lift = combined.season_lift.to_json() if combined.season_lift else {}
     parameters = {
         "members": ", ".join(combined.members),
         "degraded": "; ".join(f"{name}: {why}" for name, why in combined.failed.items()),
         "validation_days": held,
         "handover_days": combined.handover_days,
+        **{f"{SEASON_LIFT}_{name}": lift[name] for name in ("strength", "nights", "gain") if lift},
         **weights,
         **{f"item_share_{of}": float(share) for of, share in zip(CLASSES, combined.item_shares, strict=True)},
     }

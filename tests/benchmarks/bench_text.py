@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pipeline.lake import Lake
 from tests.benchmarks.accuracy.shop import SHARED_ORDERS, make_home
-from tests.benchmarks.text import launches, seasons
+from tests.benchmarks.text import launches, lift, seasons
 from tests.benchmarks.text.shop import TextShop
 
-PARTS = {"seasons": seasons, "launches": launches}
+PARTS = {"seasons": seasons, "launches": launches, "lift": lift}
 
 
 def main(arguments: list[str] | None = None) -> int:
