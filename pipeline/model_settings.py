@@ -198,6 +198,15 @@ class TextRegressionSettings(MemberSettings):
     )
 
 
+class LaunchesSettings(MemberSettings):
+    """The forecaster of new items."""
+
+    tune: bool = Field(
+        default=False,
+        description="Fine-tune the language model on the seasons of the shop's items, by `fine_tuning`, and read seasons by it.",
+    )
+
+
 class ChronosSettings(MemberSettings):
     """A pretrained time-series model (extra `chronos` of this package)."""
 
@@ -246,8 +255,8 @@ class MembersSettings(Closed):
         default_factory=_untrained, description="Croston's method for intermittent series (SBA)."
     )
     lightgbm: MemberSettings = Field(default_factory=_on, description="LightGBM quantiles on features made in SQL.")
-    launches: UntrainedMemberSettings = Field(
-        default_factory=lambda: UntrainedMemberSettings(on=True),
+    launches: LaunchesSettings = Field(
+        default_factory=lambda: LaunchesSettings(on=True),
         description="New items, from words, price and kind, as earlier launches went; hands over to the others.",
     )
     lstm: MemberSettings = Field(default_factory=_off, description="LSTM sequence-to-sequence network.")

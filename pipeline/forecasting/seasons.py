@@ -42,7 +42,7 @@ class Seasons:
         if launches is None:
             return
         self._sums.append(SeasonSums.of(Facts(panel)))
-        self._told.append(launches.seasons.told(launches.library, panel.text, launches.rows_of(panel)))
+        self._told.append(launches.seasons_told(panel))
         self._series.append((panel.item_id, panel.location))
 
     def rows(self, view: AsOfView) -> pa.Table:

@@ -52,10 +52,13 @@ def _croston(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG0
     return Croston()
 
 
-def _launches(settings: Settings, home: Path | None) -> Forecaster:  # noqa: ARG001 - reads vectors, not the language model
+def _launches(settings: Settings, home: Path | None) -> Forecaster:
     from pipeline.models.launches.forecaster import Launches
+    from pipeline.models.seasons.tuned import SeasonTuning
 
-    return Launches(settings.training)
+    member, seed = settings.members.launches, settings.training.seed
+    tuning = SeasonTuning(member, settings.fine_tuning, settings.language_model, seed, home) if member.tune else None
+    return Launches(settings.training, tuning)
 
 
 def _chronos(settings: Settings, home: Path | None) -> Forecaster:
@@ -176,7 +179,7 @@ def pretrained_ids(name: str, settings: Settings, home: Path | None = None) -> t
     try:
         if name == "chronos":
             return (find_base(settings.members.chronos, home).model_id,)
-        if name in {"text_regression", "fusion"}:
+        if name in {"text_regression", "fusion"} or (name == "launches" and settings.members.launches.tune):
             return (find_language_model(settings.language_model, home=home).model_id,)
     except AlmanacError:
         pass
@@ -189,12 +192,12 @@ _LOADERS_WITHOUT_WEIGHTS = {
     "auto_ets": "statistical:load_statistical",
     "dynamic_theta": "statistical:load_statistical",
     "croston": "croston:FittedCroston.load",
-    "launches": "launches.forecaster:load_launches",
 }
 """Module and function that read a kind of forecaster back from its folder."""
 _LOADERS = {
     **dict.fromkeys(ARCHITECTURES, "networks.forecaster:load_network"),
     "lightgbm": "gradient_boosting.forecaster:load_lightgbm",
+    "launches": "launches.forecaster:load_launches",
     "chronos": "chronos:load_chronos",
     "text_regression": "text_regression:load_text_regression",
     "fusion": "fusion:load_fusion",

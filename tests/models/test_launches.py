@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import HistoryError, ModelError
 from pipeline.models.base import Compute
-from pipeline.models.launches.examples import SHOP_SHARE, Words
+from pipeline.models.launches.examples import SHOP_SHARE, Texts, Words
 from pipeline.models.launches.facts import Facts
 from pipeline.models.launches.forecaster import Launches
 from pipeline.models.launches.similar import nearest
@@ -156,7 +156,7 @@ def test_what_was_known_of_a_launch_does_not_change_with_what_came(shop):
     units = panel.units.copy()
     units[:, day:] = np.random.default_rng(5).permutation(units[:, day:], axis=1) * 3 + 1
     other = replace(panel, units=units, units_winsorised=units)
-    one, two = (Words.as_known(Facts(of), rows) for of in (panel, other))
+    one, two = (Words.as_known(Facts(of), Texts(of.text, of.text), rows) for of in (panel, other))
     assert one.level.tobytes() == two.level.tobytes()
     assert one.lifts.tobytes() == two.lifts.tobytes()
 
@@ -169,7 +169,7 @@ def test_an_item_does_not_tell_of_itself(shop):
     other = replace(panel, units=units, units_winsorised=units)
     # the established items of that day are the same, but for the rows themselves, which were not yet
     first = rows[panel.first_sold[rows] == panel.first_sold[rows].min()]
-    one, two = (Words.as_known(Facts(of), first) for of in (panel, other))
+    one, two = (Words.as_known(Facts(of), Texts(of.text, of.text), first) for of in (panel, other))
     assert one.level.tobytes() == two.level.tobytes()
 
 

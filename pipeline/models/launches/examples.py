@@ -65,6 +65,23 @@ class Kinds:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Vectors of the texts of N items.
+
+    Attributes:
+        level: (N, D) of the language model as it came: near are items of like words.
+        season: (N, E) of the one tuned on seasons, the same where none was: near are items of like seasons.
+    """
+
+    level: NDArray[Any]
+    season: NDArray[Any]
+
+    def rows(self, rows: NDArray[np.int64]) -> "Texts":
+        """Those of some items."""
+        return Texts(self.level[rows], self.season[rows])
+
+
+@dataclass(frozen=True)
 class Words:
     """What the texts of items tell, through the established items whose texts are like theirs.
 
@@ -77,54 +94,69 @@ class Words:
     lifts: Array
 
     @classmethod
-    def as_known(cls, facts: Facts, rows: NDArray[np.int64]) -> "Words":
-        """What was known of rows on the day of their first sale."""
+    def as_known(cls, facts: Facts, texts: Texts, rows: NDArray[np.int64]) -> "Words":
+        """What was known of rows on the day of their first sale.
+
+        Args:
+            facts: the panel's facts.
+            texts: vectors of its items.
+            rows: launches.
+        """
         panel = facts.panel
         level, lifts = np.zeros((len(rows), 2)), np.zeros((len(rows), MONTHS))
         for day in np.unique(panel.first_sold[rows]):
             mine = np.flatnonzero(panel.first_sold[rows] == day)
-            one = cls.of(panel.text, facts.levels(int(day)), facts.lifts(int(day)), panel.text[rows[mine]], rows[mine])
+            one = cls.of(texts, facts.levels(int(day)), facts.lifts(int(day)), texts.rows(rows[mine]), rows[mine])
             level[mine], lifts[mine] = one.level, one.lifts + SHOP_SHARE * facts.shop_season(int(day))
         return cls(level, lifts)
 
     @classmethod
     def of(
         cls,
-        library: NDArray[Any],
+        library: Texts,
         levels: Array,
         lifts: Array,
-        queries: NDArray[Any],
+        queries: Texts,
         barred: NDArray[np.int64] | None = None,
     ) -> "Words":
         """What a library of items tells of queries.
 
         Args:
-            library: (N, D) vectors of items.
+            library: vectors of N items.
             levels: (N, 2) their levels, not a number where unknown.
             lifts: (N, 12) their lifts, not a number where unknown.
-            queries: (Q, D) vectors.
+            queries: vectors of Q items.
             barred: (Q,) row of the library that is the query itself.
         """
-        found = cls(np.zeros((len(queries), 2)), np.zeros((len(queries), MONTHS)))
-        told: list[Array | None] = []
-        for values, (count, sharpness) in ((levels, LEVEL_OF), (lifts, SEASON_OF)):
-            known = np.flatnonzero(np.isfinite(values).any(axis=1))
-            if not len(known) or not library.shape[1]:
-                told.append(None)
-                continue
-            own = None
-            if barred is not None:
-                place = np.full(len(library), -1)
-                place[known] = np.arange(len(known))
-                own = place[barred]
-            near = nearest(library[known], queries, count=count, sharpness=sharpness, barred=own)
-            told.append(near.mean(values[known]))
-        return cls(found.level if told[0] is None else told[0], found.lifts if told[1] is None else told[1])
+        return cls(
+            _told(library.level, levels, queries.level, barred, LEVEL_OF),
+            _told(library.season, lifts, queries.season, barred, SEASON_OF),
+        )
 
     def over(self, facts: Facts, first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
         """(R,) mean lift over the columns from `first` to before `end`."""
         days = facts.days_in_months(first, end)
         return np.asarray((days * self.lifts).sum(axis=1) / np.maximum(days.sum(axis=1), 1.0))
+
+
+def _told(
+    library: NDArray[Any],
+    values: Array,
+    queries: NDArray[Any],
+    barred: NDArray[np.int64] | None,
+    circle: tuple[int, float],
+) -> Array:
+    """(Q, K) mean of the nearest items' (N, K) values; zeros where nothing is known."""
+    known = np.flatnonzero(np.isfinite(values).any(axis=1))
+    if not len(known) or not library.shape[1]:
+        return np.zeros((len(queries), values.shape[1]))
+    own = None
+    if barred is not None:
+        place = np.full(len(library) + 1, -1)
+        place[known] = np.arange(len(known))
+        own = place[barred]
+    count, sharpness = circle
+    return nearest(library[known], queries, count=count, sharpness=sharpness, barred=own).mean(values[known])
 
 
 def launches_in(panel: Panel, known_days: int) -> NDArray[np.int64]:
@@ -177,3 +209,18 @@ def kinds_of(panel: Panel) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
 def _common(values: NDArray[np.str_]) -> tuple[str, ...]:
     names, counts = np.unique(values, return_counts=True)
     return tuple(names[counts >= _LEAST_OF_KIND].tolist())
+
+
+def order_size(facts: Facts, rows: NDArray[np.int64]) -> tuple[float, float]:
+    """Constant and slope of the log of units per sale day on the log of units per day, over the first stretch of launches."""
+    days, panel = STRETCHES[0][1], facts.panel
+    first = panel.first_sold[rows]
+    units = facts.units(rows, first, first + days)
+    sale_days = np.array(
+        [(panel.units[row, begin : begin + days] > 0).sum() for row, begin in zip(rows, first, strict=True)]
+    )
+    sold = (units > 0) & (sale_days > 0)
+    rate, size = np.log(units[sold] / days), np.log(units[sold] / sale_days[sold])
+    design = np.column_stack([np.ones(len(rate)), rate])
+    constant, slope = np.linalg.lstsq(design, size, rcond=None)[0]
+    return float(constant), float(slope)

@@ -34,20 +34,24 @@ from pipeline.models.launches.examples import (
     SHOP_SHARE,
     STRETCHES,
     Kinds,
+    Texts,
     Words,
     features,
     launches_in,
+    order_size,
 )
 from pipeline.models.launches.facts import Facts
-from pipeline.models.launches.regression import LEAST_EXAMPLES, Regression
+from pipeline.models.launches.regression import LEAST_EXAMPLES, Regression, resized, spread_of
 from pipeline.models.launches.similar import Neighbours, nearest
 from pipeline.models.panel import Panel
 from pipeline.models.seasons.library import SeasonLibrary
 from pipeline.models.seasons.sums import SeasonSums
+from pipeline.models.seasons.tuned import SeasonTuning, TunedWords, load_tuned
 from pipeline.settings import QUANTILES
 
 NAME = "launches"
 LIBRARY_FILE = "library.safetensors"
+TUNED_FOLDER = "tuned"
 _STRETCH_DAYS = 28
 ITEM_SHARE = 0.5
 """Share of variance that the days of a launch have in common: most of what is not known is how well it will sell at all."""
@@ -60,18 +64,20 @@ class Launches:
 
     Attributes:
         settings: length of the validation window.
+        tuning: how the language model is tuned on seasons; None to read them by the vectors that items have.
         name: as in the registry.
     """
 
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    tuning: SeasonTuning | None = None
     name: str = NAME
 
     def fit(
         self,
         panel: Panel,
         *,
-        folder: Path,  # noqa: ARG002 - fitted in seconds, nothing to resume from
-        compute: Compute,  # noqa: ARG002 - linear algebra on small arrays
+        folder: Path,
+        compute: Compute,
         progress: Progress = silent,
         start: Fitted | None = None,  # noqa: ARG002 - fitted anew in seconds
     ) -> "FittedLaunches":
@@ -82,18 +88,33 @@ class Launches:
         """
         held = validation_days(panel.history, self.settings.validation_days, panel.horizon)
         progress(self.name, 0, 2)
-        validated = None
+        # of the days held back the language model learns nothing, so it serves both
+        cut = panel.until(panel.history - held)
+        tuned: TunedWords | None = None
+        validated: FittedLaunches | None = None
         with suppress(HistoryError):
-            validated = self._fitted(panel.until(panel.history - held))
+            if self.tuning:
+                tuned = self.tuning.fit(cut, folder=folder, compute=compute, progress=progress)
+        with suppress(HistoryError):
+            validated = self.fit_to(cut, tuned)
         progress(self.name, 1, 2)
-        fitted = self._fitted(panel)
+        fitted = self.fit_to(panel, tuned)
         progress(self.name, 2, 2)
         report = TrainingReport(
             {**fitted.report.parameters, "validation_days": held}, seconds=fitted.report.seconds, stopped="fitted"
         )
         return replace(fitted, validated=validated, report=report)
 
-    def _fitted(self, panel: Panel) -> "FittedLaunches":
+    def fit_to(self, panel: Panel, tuned: TunedWords | None = None) -> "FittedLaunches":
+        """Learn from the launches of a panel, with nothing held back.
+
+        Args:
+            panel: the panel.
+            tuned: the language model that reads seasons.
+
+        Raises:
+            HistoryError: the history saw too few launches come.
+        """
         began = time.perf_counter()
         facts = Facts(panel)
         rows = launches_in(panel, panel.history)
@@ -101,7 +122,9 @@ class Launches:
             raise HistoryError(
                 f"{self.name}: {len(rows)} items were first sold in the history up to {panel.as_of}, {LEAST_EXAMPLES} are needed"
             )
-        kinds, words = Kinds.of(panel, rows), Words.as_known(facts, rows)
+        season_panel = tuned.told(panel) if tuned else panel
+        texts = Texts(panel.text, season_panel.text)
+        kinds, words = Kinds.of(panel, rows), Words.as_known(facts, texts, rows)
         regressions = {}
         for age in AGES:
             for number, (begins, ends) in enumerate(STRETCHES):
@@ -118,15 +141,22 @@ class Launches:
                 regressions[age, number] = Regression.fit(known, units, came, offset)
         levels, lifts = facts.levels(panel.history), facts.lifts(panel.history)
         told = np.flatnonzero(np.isfinite(levels).any(axis=1) | np.isfinite(lifts).any(axis=1))
-        seasons = SeasonLibrary.of(SeasonSums.of(facts), told, panel, self.settings.seed)
+        vectors = panel.text[told].astype(np.float16)
+        seasons = SeasonLibrary.of(
+            SeasonSums.of(facts),
+            told,
+            season_panel,
+            self.settings.seed,
+            scored=tuned.unseen(panel.item_id[told]) if tuned else None,
+        )
         return FittedLaunches(
             fitted_on=panel.as_of.isoformat(),
             kinds=kinds,
             regressions=regressions,
-            size=_order_size(panel, facts, rows),
+            size=order_size(facts, rows),
             week=facts.week,
             season=facts.shop_season(panel.history),
-            library=panel.text[told].astype(np.float16),
+            library=Texts(vectors, texts.season[told] if tuned else vectors),
             items=tuple(panel.item_id[told].tolist()),
             levels=levels[told],
             lifts=lifts[told],
@@ -139,7 +169,9 @@ class Launches:
                     **seasons.summary(),
                 },
                 seconds=time.perf_counter() - began,
+                parts={"tuning": tuned.report} if tuned else {},
             ),
+            tuned=tuned,
         )
 
 
@@ -154,13 +186,14 @@ class FittedLaunches:
         size: constant and slope of the log of an order's size on the log of the units of a day.
         week: (7,) how the days of the shop's week compare, from Monday.
         season: (12,) log of how the months of its year compare.
-        library: (N, D) vectors of the items that new ones are set beside, half precision.
+        library: vectors of the texts of the N items that new ones are set beside.
         items: their ids.
         levels: (N, 2) how much more than for their price they sell.
         lifts: (N, 12) their months.
         seasons: their seasons: months, quarters, events.
         report: what was there to learn from.
         validated: the same, of the history without its last days.
+        tuned: the language model that reads seasons; None where the vectors that items have do.
     """
 
     fitted_on: str
@@ -169,7 +202,7 @@ class FittedLaunches:
     size: tuple[float, float]
     week: Array
     season: Array
-    library: NDArray[np.float16]
+    library: Texts
     items: tuple[str, ...]
     levels: Array
     lifts: Array
@@ -179,6 +212,7 @@ class FittedLaunches:
     lookback_days: int = LOOKBACK_DAYS
     dependence: Dependence = field(default_factory=Dependence)
     validated: "FittedLaunches | None" = None
+    tuned: TunedWords | None = None
 
     def forecast(self, panel: Panel, horizon: int, *, grid: bool = False, progress: Progress = silent) -> Forecast:
         """Forecast every series as a launch of its age; see `pipeline.models.base.Fitted`.
@@ -205,7 +239,7 @@ class FittedLaunches:
             )
             if not days:
                 for stretch in range(spread.shape[1]):
-                    spread[rows, stretch] = _spread(totals[0 if stretch == 0 else 1])
+                    spread[rows, stretch] = spread_of(totals[0 if stretch == 0 else 1])
         quantiles[:, panel.closed[panel.history : panel.history + horizon]] = 0.0
         progress(self.name, panel.series, panel.series)
         answer = Forecast.of_levels(mean, quantiles, levels, grid=grid)
@@ -219,14 +253,22 @@ class FittedLaunches:
 
     def words(self, panel: Panel) -> Words:
         """What the texts of a panel's items tell, by the items that were there on the night of the training."""
-        found = Words.of(self.library, self.levels, self.lifts, panel.text, self.rows_of(panel))
+        found = Words.of(self.library, self.levels, self.lifts, self._texts(panel), self.rows_of(panel))
         return Words(found.level, found.lifts + SHOP_SHARE * self.season)
+
+    def _texts(self, panel: Panel) -> Texts:
+        return Texts(panel.text, self.tuned.told(panel).text if self.tuned else panel.text)
+
+    def seasons_told(self, panel: Panel) -> Array:
+        """(S, K) see `SeasonLibrary.told`, of each series."""
+        return self.seasons.told(self.library.season, self._texts(panel).season, self.rows_of(panel))
 
     def neighbours(self, panel: Panel, count: int) -> Neighbours | None:
         """The items of the library whose texts are nearest to those of a panel's items; None without vectors of its model."""
-        if not self.library.shape[1] or not len(self.library) or panel.text.shape[1] != self.library.shape[1]:
+        library = self.library.level
+        if not library.shape[1] or not len(library) or panel.text.shape[1] != library.shape[1]:
             return None
-        return nearest(self.library, panel.text, count=count, sharpness=LEVEL_OF[1], barred=self.rows_of(panel))
+        return nearest(library, panel.text, count=count, sharpness=LEVEL_OF[1], barred=self.rows_of(panel))
 
     def rows_of(self, panel: Panel) -> Index:
         """(S,) row of each series' own item in the library, −1 where it is not there."""
@@ -251,7 +293,7 @@ class FittedLaunches:
                 sample = regression.sample(known, offset[mine])
                 if found is None:
                     found = np.zeros((len(rows), sample.shape[1]))
-                found[mine] = _resized(sample, found.shape[1])
+                found[mine] = resized(sample, found.shape[1])
             if found is None:
                 # too few launches went on so long: as in the stretch before, day by day
                 before = STRETCHES[number - 1]
@@ -269,7 +311,7 @@ class FittedLaunches:
             last = horizon if number == len(STRETCHES) - 1 else min(ends, horizon)
             if begins >= last:
                 break
-            sample = _resized(totals[number], scales.shape[2])
+            sample = resized(totals[number], scales.shape[2])
             expected = sample.mean(axis=1)
             # beyond the last stretch days go on as within it
             inside = shape[:, begins : min(ends, shape.shape[1])]
@@ -300,24 +342,28 @@ class FittedLaunches:
             "items": list(self.items),
             "seasons": self.seasons.to_json(),
             "report": dict(self.report.parameters),
+            "tuned": self.tuned is not None,
         }
         save_description(folder, content)
         save_file(
             {
-                "library": np.ascontiguousarray(self.library),
+                "library": np.ascontiguousarray(self.library.level),
+                **({"season_library": np.ascontiguousarray(self.library.season)} if self.tuned else {}),
                 "levels": np.ascontiguousarray(self.levels),
                 "lifts": np.ascontiguousarray(self.lifts),
                 "season_lifts": np.ascontiguousarray(self.seasons.lifts),
             },
             folder / LIBRARY_FILE,
         )
+        if self.tuned:
+            self.tuned.save(folder / TUNED_FOLDER)
 
     def describe(self) -> dict[str, Any]:
         """What it is."""
         return {"kind": NAME, "fitted_on": self.fitted_on, "ages": list(AGES), **self.report.parameters}
 
 
-def load_launches(folder: Path) -> FittedLaunches:
+def load_launches(folder: Path, compute: Compute | None = None) -> FittedLaunches:
     """Read back what `FittedLaunches.save` wrote.
 
     Raises:
@@ -340,39 +386,13 @@ def load_launches(folder: Path) -> FittedLaunches:
             size=(float(content["size"][0]), float(content["size"][1])),
             week=np.array(content["week"], dtype=np.float64),
             season=np.array(content["season"], dtype=np.float64),
-            library=arrays["library"],
+            library=Texts(arrays["library"], arrays["season_library"] if content["tuned"] else arrays["library"]),
             items=tuple(content["items"]),
             levels=arrays["levels"],
             lifts=arrays["lifts"],
             seasons=SeasonLibrary.from_json(content["seasons"], arrays["season_lifts"]),
             report=TrainingReport(content["report"], stopped="fitted"),
+            tuned=load_tuned(folder / TUNED_FOLDER, compute or Compute()) if content["tuned"] else None,
         )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{folder}: the stored launches cannot be read ({error}); train again") from error
-
-
-def _order_size(panel: Panel, facts: Facts, rows: Index) -> tuple[float, float]:
-    """Constant and slope of the log of units per sale day on the log of units per day, over the first 28 days of launches."""
-    first = panel.first_sold[rows]
-    units = facts.units(rows, first, first + _STRETCH_DAYS)
-    days = np.array(
-        [(panel.units[row, begin : begin + _STRETCH_DAYS] > 0).sum() for row, begin in zip(rows, first, strict=True)]
-    )
-    sold = (units > 0) & (days > 0)
-    rate, size = np.log(units[sold] / _STRETCH_DAYS), np.log(units[sold] / days[sold])
-    design = np.column_stack([np.ones(len(rate)), rate])
-    constant, slope = np.linalg.lstsq(design, size, rcond=None)[0]
-    return float(constant), float(slope)
-
-
-def _resized(sample: Array, count: int) -> Array:
-    """(S, count) of (S, K) ascending, equally likely values."""
-    if sample.shape[1] == count:
-        return sample
-    return np.asarray(sample[:, np.linspace(0, sample.shape[1] - 1, count).round().astype(int)])
-
-
-def _spread(totals: Array) -> Array:
-    """(S, Q) quantiles of totals ÷ their mean."""
-    mean = np.maximum(totals.mean(axis=1), 1e-9)
-    return np.asarray((np.quantile(totals, QUANTILES, axis=1) / mean).T)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.base import Array
+from pipeline.settings import QUANTILES
 
 LEAST_EXAMPLES = 40
 """Launches below which nothing is learned from them."""
@@ -131,3 +132,16 @@ def _predict(fitted: tuple[Array, Array, Array, float], features: Array) -> Arra
 
 def _standard(features: Array, centre: Array, scale: Array) -> Array:
     return np.asarray((features - centre) / np.where(scale > 0, scale, np.inf))
+
+
+def resized(sample: Array, count: int) -> Array:
+    """(S, count) of (S, K) ascending, equally likely values."""
+    if sample.shape[1] == count:
+        return sample
+    return np.asarray(sample[:, np.linspace(0, sample.shape[1] - 1, count).round().astype(int)])
+
+
+def spread_of(totals: Array) -> Array:
+    """(S, Q) quantiles of totals ÷ their mean."""
+    mean = np.maximum(totals.mean(axis=1), 1e-9)
+    return np.asarray((np.quantile(totals, QUANTILES, axis=1) / mean).T)

@@ -40,7 +40,9 @@ class SeasonLibrary:
     scores: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def of(cls, sums: SeasonSums, rows: NDArray[np.int64], panel: Panel, seed: int) -> "SeasonLibrary":
+    def of(
+        cls, sums: SeasonSums, rows: NDArray[np.int64], panel: Panel, seed: int, scored: NDArray[np.bool_] | None = None
+    ) -> "SeasonLibrary":
         """Learn from N items.
 
         Args:
@@ -48,6 +50,8 @@ class SeasonLibrary:
             rows: (N,) which of its items.
             panel: the panel.
             seed: of the folds.
+            scored: (N,) items that scores and thresholds are of; default: all. A language model that learned the seasons of the others
+                would flatter itself.
         """
         lifts, vectors = sums.lifts()[rows], panel.text[rows]
         dealt = vectors[np.random.default_rng([seed, 53]).permutation(len(vectors))]
@@ -58,9 +62,10 @@ class SeasonLibrary:
         }
         itself = np.arange(len(vectors))
         certainty = {name: Belief.of(_told(of, lifts, of, itself)).certainty for name, of in read_from.items()}
+        asked = np.ones(len(rows), dtype=np.bool_) if scored is None else scored
         thresholds, scores = np.full(len(sums.seasons), 0.5), {}
         for number, season in enumerate(sums.seasons):
-            known = np.flatnonzero(np.isfinite(lifts[:, number]) & vectors.any(axis=1))
+            known = np.flatnonzero(np.isfinite(lifts[:, number]) & vectors.any(axis=1) & asked)
             label = np.exp(lifts[known, number]) >= LEAST_LIFT
             if min(label.sum(), (~label).sum()) < _LEAST_OF_CLASS:
                 continue

@@ -94,7 +94,7 @@ def run(shop: TextShop) -> ColdStart:
     for cut_off in CUT_OFFS:
         known = shop.known(cut_off)
         try:
-            Launches()._fitted(known)
+            Launches().fit_to(known)
         except HistoryError as error:
             tell(f"launches: {cut_off}: {error}", 0, 1)
             continue
