@@ -1,5 +1,6 @@
 """Cold start: launches forecast with words, without, and with the words of other items."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipeline.models.launches.examples import STRETCHES
 from pipeline.models.launches.forecaster import Launches
 from pipeline.models.panel import Panel
 from pipeline.models.quantiles import WQL_LEVELS, pinball
+from pipeline.models.seasons.tuned import SeasonTuning
 from tests.benchmarks.accuracy.scores import Bar, table
 from tests.benchmarks.accuracy.shop import tell
 from tests.benchmarks.text.shop import CUT_OFFS, TextShop
@@ -42,7 +44,7 @@ class ColdStart:
     """What was measured.
 
     Attributes:
-        forecasters: name → losses; "text", "price", "price and code", "shuffled 1" …
+        forecasters: name → losses; "text", "tuned", "price", "price and code", "shuffled 1" …
         units: per stretch, units that came of each launch.
     """
 
@@ -101,6 +103,7 @@ def run(shop: TextShop) -> ColdStart:
         asked = shop.launches(cut_off)
         for name, (trained_on, asked_with) in variants().items():
             _measure(measured, name, shop, trained_on(known), [(panel, asked_with(panel)) for panel in asked])
+        _measure(measured, "tuned", shop, known, [(panel, panel) for panel in asked], shop.tuning)
         for twin in range(TWINS):
             # one shuffle of all items, launches among them: every item has the words of another
             random = np.random.default_rng([twin, cut_off.toordinal()])
@@ -118,8 +121,16 @@ def run(shop: TextShop) -> ColdStart:
     return measured
 
 
-def _measure(measured: ColdStart, name: str, shop: TextShop, known: Panel, asked: list[tuple[Panel, Panel]]) -> None:
-    fitted = Launches().fit(known, folder=Path(), compute=Compute())
+def _measure(
+    measured: ColdStart,
+    name: str,
+    shop: TextShop,
+    known: Panel,
+    asked: list[tuple[Panel, Panel]],
+    tuning: SeasonTuning | None = None,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="almanac-bench-") as folder:
+        fitted = Launches(tuning=tuning).fit(known, folder=Path(folder), compute=Compute())
     losses = measured.forecasters.setdefault(name, Losses())
     for launched, panel in asked:
         for stretch, totals in enumerate(fitted.totals(panel)):

@@ -1,16 +1,22 @@
 """Seasons: which items sell in November and December, and how the year is shared, read from words alone."""
 
 import re
+import tempfile
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from pipeline.models.base import Compute
 from pipeline.models.launches.facts import LEAST_SALES, Facts
 from pipeline.models.seasons.belief import LEAST_LIFT
 from pipeline.models.seasons.library import SeasonLibrary
 from pipeline.models.seasons.sums import MONTH, SeasonSums
+from pipeline.models.seasons.tuned import TunedWords
 from tests.benchmarks.accuracy.scores import Bar, table
+from tests.benchmarks.accuracy.shop import tell
 from tests.benchmarks.text.shop import TextShop
 
 SEEDS = (0, 1)
@@ -30,7 +36,9 @@ class Measured:
     Attributes:
         items: items with seasons.
         late: share of them that sell in November and December.
-        auc: per way to part the items ("random", "families") and what is read ("text", "shuffled"): one figure per seed.
+        auc: per way to part the items ("random", "families") and what is read ("text", "tuned", "shuffled"): one figure per seed.
+        seconds: what each tuning of the language model took.
+        learned: items that it learned from.
         nearer: the same of the total variation from the item's month shares, against that of the shop's own shares.
     """
 
@@ -38,6 +46,8 @@ class Measured:
     late: float
     auc: dict[str, list[float]]
     nearer: dict[str, list[float]]
+    seconds: list[float]
+    learned: list[int]
 
 
 def run(shop: TextShop) -> Measured:
@@ -56,6 +66,7 @@ def run(shop: TextShop) -> Measured:
     families = np.unique([family(str(text)) for text in panel.item_text[rows]], return_inverse=True)[1]
     auc: dict[str, list[float]] = {}
     nearer: dict[str, list[float]] = {}
+    seconds: list[tuple[float, int]] = []
     for seed in SEEDS:
         random = np.random.default_rng(seed)
         folds = {
@@ -64,14 +75,14 @@ def run(shop: TextShop) -> Measured:
         }
         order = random.permutation(panel.series)
         for kind, fold in folds.items():
-            for words, dealt in (("text", panel.text), ("shuffled", panel.text[order])):
-                vectors = dealt[rows]
+            for words, of in (("text", panel), ("shuffled", replace(panel, text=panel.text[order])), ("tuned", None)):
                 told = np.ones((len(rows), len(sums.seasons)))
                 for held in range(FOLDS):
-                    mine = np.flatnonzero(fold != held)
-                    library = SeasonLibrary.of(sums, rows[mine], replace(panel, text=dealt), seed)
-                    barred = np.full((fold == held).sum(), -1)
-                    told[fold == held] = library.told(vectors[mine], vectors[fold == held], barred)
+                    mine, asked = rows[fold != held], rows[fold == held]
+                    known = of or _tuned(shop, seed, mine, seconds).told(panel)
+                    library = SeasonLibrary.of(sums, mine, known, seed)
+                    told[fold == held] = library.told(known.text[mine], known.text[asked], np.full(len(asked), -1))
+                    tell(f"seasons: {kind}, seed {seed}, {words}", held + 1, FOLDS)
                 read = base * told[:, months]
                 read /= read.sum(axis=1, keepdims=True)
                 found, usual = (np.abs(one - shares).sum(axis=1).mean() / 2 for one in (read, base))
@@ -79,7 +90,19 @@ def run(shop: TextShop) -> Measured:
                 at = np.isin(months, late)
                 score = read[:, at].sum(axis=1) / base[:, at].sum(axis=1)
                 auc.setdefault(f"{kind}, {words}", []).append(float(roc_auc_score(label, score)))
-    return Measured(len(rows), float(label.mean()), auc, nearer)
+    return Measured(
+        len(rows), float(label.mean()), auc, nearer, [took for took, _ in seconds], [of for _, of in seconds]
+    )
+
+
+def _tuned(shop: TextShop, seed: int, rows: np.ndarray, seconds: list[tuple[float, int]]) -> TunedWords:
+    """A language model tuned on the seasons of some items."""
+    with tempfile.TemporaryDirectory(prefix="almanac-bench-") as folder:
+        began = time.perf_counter()
+        tuning = replace(shop.tuning, seed=seed)
+        words = tuning.fit(shop.truth.rows(np.sort(rows)), folder=Path(folder), compute=Compute())
+        seconds.append((time.perf_counter() - began, len(words.learned)))
+    return words
 
 
 def family(text: str) -> str:
@@ -92,7 +115,7 @@ def bars(measured: Measured) -> list[Bar]:
     """The bars of the measure, each for the worse of both seeds."""
     found = []
     for kind, least, nearer in (("random", 0.80, 0.15), ("families", 0.74, 0.08)):
-        auc, distance = min(measured.auc[f"{kind}, text"]), max(measured.nearer[f"{kind}, text"])
+        auc, distance = min(measured.auc[f"{kind}, tuned"]), max(measured.nearer[f"{kind}, tuned"])
         items = "random items" if kind == "random" else "families never seen"
         found.append(
             Bar(f"November and December or not, {items}: AUC at least {least:.2f}", f"{auc:.3f}", auc >= least)
@@ -104,6 +127,9 @@ def bars(measured: Measured) -> list[Bar]:
                 distance <= -nearer,
             )
         )
+    # as if every item took as long: steps follow items
+    longest = max(took / of for took, of in zip(measured.seconds, measured.learned, strict=True)) * 5000 / 60
+    found.append(Bar("tuning on 5,000 items takes 5 minutes at most", f"{longest:.1f} minutes", longest <= 5))
     return found
 
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from pipeline.as_of import as_of_view, known_days
 from pipeline.lake import Lake
+from pipeline.model_settings import LaunchesSettings
 from pipeline.models.panel import Panel
+from pipeline.models.seasons.tuned import SeasonTuning
 from pipeline.settings import Settings
 from pipeline.training.panel import build_panel, language_model_id
 
@@ -29,6 +31,15 @@ class TextShop:
 
     lake: Lake
     settings: Settings
+
+    @property
+    def tuning(self) -> SeasonTuning:
+        """How the language model is tuned on seasons, as `members.launches.tune` has it, with five minutes."""
+        member = LaunchesSettings(on=True, tune=True, max_seconds=300)
+        settings = self.settings
+        return SeasonTuning(
+            member, settings.fine_tuning, settings.language_model, settings.training.seed, self.lake.home
+        )
 
     @cached_property
     def truth(self) -> Panel:
