@@ -4,14 +4,13 @@ A model reads the first tokens of a text only, and a review is longer than an it
 be known by its greeting. Sentences also recur ("fits well"), and each is encoded once.
 """
 
-import html
 import re
 import unicodedata
 
 import duckdb
 import pyarrow as pa
 
-from pipeline.cleaning.texts import normalise_text
+from pipeline.cleaning.texts import normalise_text, readable
 
 MOST_SENTENCES = 8
 """Sentences of a review that are read: what is not said by then is hardly its point."""
@@ -33,7 +32,7 @@ def sentences_of(text: str | None) -> tuple[str, ...]:
     """
     found: list[str] = []
     # a bound on what is looked at: far more than the sentences that are kept
-    plain = _BREAK.sub("\n", html.unescape((text or "")[:20_000]))
+    plain = _BREAK.sub("\n", readable((text or "")[:20_000]))
     for sentence in _END.split(unicodedata.normalize("NFC", plain)):
         words = normalise_text(sentence)
         for piece in _cut(words) if words else ():

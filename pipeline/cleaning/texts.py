@@ -45,7 +45,7 @@ def normalise_text(text: str | None) -> str:
 
 
 def _normalised(text: str) -> str:
-    plain = _INVISIBLE.sub("", _without_html(_decoded(text)))
+    plain = _INVISIBLE.sub("", _TAG.sub(" ", readable(_decoded(text))))
     # lower-casing may leave combining marks apart: put them together again
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain).lower())
     return _SPACES.sub(" ", _NOT_TEXT.sub(_in_place_of, _BETWEEN_DIGITS.sub(".", plain))).strip()
@@ -70,12 +70,13 @@ def _decoded(text: str) -> str:
     return text
 
 
-def _without_html(text: str) -> str:
+def readable(text: str) -> str:
+    """A text with its tags, and without entities, scripts, styles and comments."""
     for _ in range(_TURNS):
         before, text = text, html.unescape(text)
         if text == before:
             break
-    return _TAG.sub(" ", _HIDDEN.sub(" ", text))
+    return _HIDDEN.sub(" ", text)
 
 
 def make_text_table(con: duckdb.DuckDBPyConnection, name: str, texts: str) -> int:

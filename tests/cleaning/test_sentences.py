@@ -15,7 +15,7 @@ from pipeline.cleaning.sentences import MOST_SENTENCES, MOST_WORDS, sentences_of
         ("Love it 😍!! Would buy again", ("love it", "would buy again")),
         ("<p>Fits <b>well</b>.</p><ul><li>soft</li><li>warm</li></ul>", ("fits well", "soft", "warm")),
         ("R&amp;D approved&nbsp;&lt;3<br/>5 &lt; 6", ("r&d approved 3", "5 6")),
-        ("<script>alert('x')</script> fine", ("alert x fine",)),
+        ("<script>alert('x'); go! And on.</script> fine", ("fine",)),
         ("1.5 kg, costs 2.99. Done", ("1.5 kg costs 2.99", "done")),
         ("质量很好，物流很快！包装也不错。下次再来", ("质量很好 物流很快", "包装也不错", "下次再来")),
         ("Ｆｕｌｌ　ｗｉｄｔｈ！", ("full width",)),
