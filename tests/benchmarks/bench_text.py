@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pipeline.lake import Lake
 from tests.benchmarks.accuracy.shop import SHARED_ORDERS, make_home
-from tests.benchmarks.text import launches, lift, seasons
+from tests.benchmarks.text import handover, launches, lift, seasons
 from tests.benchmarks.text.shop import TextShop
 
-PARTS = {"seasons": seasons, "launches": launches, "lift": lift}
+PARTS = {"seasons": seasons, "launches": launches, "handover": handover, "lift": lift}
 
 
 def main(arguments: list[str] | None = None) -> int:

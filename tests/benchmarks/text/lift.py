@@ -6,16 +6,12 @@ year ago the days ahead had begun without them.
 
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pipeline.models.base import Compute
-from pipeline.models.ensemble import Ensemble, FittedEnsemble
+from pipeline.models.ensemble import FittedEnsemble
 from pipeline.models.launches.facts import ESTABLISHED_DAYS
 from pipeline.models.panel import Panel
-from pipeline.models.registry import MODEL, make
 from pipeline.models.season_lift import STRETCH, YEAR, SeasonLift
 from tests.benchmarks.accuracy.scores import Bar, table
 from tests.benchmarks.accuracy.shop import tell
@@ -84,10 +80,7 @@ def run(shop: TextShop) -> Lifts:
     measured = Lifts({})
     for night in (*AFTER_THE_PEAK, ONSET):
         known = shop.known(night)
-        forecaster = make(MODEL, shop.settings, shop.lake.home)
-        assert isinstance(forecaster, Ensemble)
-        with TemporaryDirectory(prefix="almanac-bench-") as folder:
-            fitted = forecaster.fit(known, folder=Path(folder), compute=Compute())
+        fitted = shop.trained(known)
         measured.nights[night.isoformat()] = of_night(shop, known, fitted)
         tell(f"lift: {night}", 1, 1)
     return measured
@@ -98,7 +91,7 @@ def of_night(shop: TextShop, known: Panel, fitted: FittedEnsemble) -> Night:
     age = known.history - known.first_sold
     rows = np.flatnonzero((age >= ESTABLISHED_DAYS) & (age < YEAR))
     mine = known.rows(rows)
-    came = _came(shop, mine)
+    came = shop.days(mine, STRETCH)
     plain = replace(fitted, season_lift=None).forecast(mine, STRETCH).mean
     night = Night(fitted.season_lift.strength if fitted.season_lift else 0.0, came.sum(axis=1).tolist())
 
@@ -164,10 +157,3 @@ def markdown(measured: Lifts) -> str:
 
 def _shown(change: float, low: float, high: float) -> str:
     return f"{change:+.1%} [{low:+.1%}, {high:+.1%}]"
-
-
-def _came(shop: TextShop, panel: Panel) -> np.ndarray:
-    """(S, 28) units of the days after a panel's night."""
-    truth, first = shop.truth, shop.column(panel.as_of) + 1
-    place = {item: row for row, item in enumerate(truth.item_id.tolist())}
-    return truth.units[[place[item] for item in panel.item_id.tolist()], first : first + STRETCH].astype(np.float64)

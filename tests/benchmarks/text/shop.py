@@ -4,13 +4,18 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from pipeline.as_of import as_of_view, known_days
 from pipeline.lake import Lake
 from pipeline.model_settings import LaunchesSettings
+from pipeline.models.base import Compute
+from pipeline.models.ensemble import Ensemble, FittedEnsemble
 from pipeline.models.panel import Panel
+from pipeline.models.registry import MODEL, make
 from pipeline.models.seasons.tuned import SeasonTuning
 from pipeline.settings import Settings
 from pipeline.training.panel import build_panel, language_model_id
@@ -79,6 +84,13 @@ class TextShop:
         with as_of_view(self.lake, night) as view:
             return build_panel(view, self.settings, horizon=HORIZON, home=self.lake.home)
 
+    def trained(self, known: Panel) -> FittedEnsemble:
+        """The night's model as shipped, trained on what was known."""
+        forecaster = make(MODEL, self.settings, self.lake.home)
+        assert isinstance(forecaster, Ensemble)
+        with TemporaryDirectory(prefix="almanac-bench-") as folder:
+            return forecaster.fit(known, folder=Path(folder), compute=Compute())
+
     def column(self, day: date) -> int:
         """Column of a day in `truth`."""
         return (day - self.truth.first_day).days
@@ -98,8 +110,12 @@ class TextShop:
 
     def came(self, panel: Panel, begins: int, ends: int) -> np.ndarray | None:
         """(S,) units of a panel's items from so many days after its night to before so many; None where not all are known."""
-        if panel.history + ends > self.truth.history:
+        if self.column(panel.as_of) + 1 + ends > self.truth.history:
             return None
+        return self.days(panel, ends)[:, begins:].sum(axis=1)
+
+    def days(self, panel: Panel, days: int) -> np.ndarray:
+        """(S, days) units of a panel's items on the days after its night."""
         place = {item: row for row, item in enumerate(self.truth.item_id.tolist())}
-        rows = [place[item] for item in panel.item_id.tolist()]
-        return self.truth.units[rows, panel.history + begins : panel.history + ends].sum(axis=1, dtype=np.float64)
+        rows, first = [place[item] for item in panel.item_id.tolist()], self.column(panel.as_of) + 1
+        return self.truth.units[rows, first : first + days].astype(np.float64)
