@@ -96,9 +96,9 @@ class TextShop:
         return (day - self.truth.first_day).days
 
     def launches(self, cut_off: date) -> list[Panel]:
-        """Items first sold in the two months from a cut-off, a panel for each day: announced, with text and price, not sold yet."""
+        """Items first sold in the two months after a cut-off, a panel for each day: announced, with text and price, not sold yet."""
         following = dict(pairwise((*CUT_OFFS, CUT_OFFS[-1] + timedelta(days=62))))
-        first, last = self.column(cut_off), self.column(following[cut_off])
+        first, last = self.column(cut_off) + 1, self.column(following[cut_off]) + 1
         truth, panels = self.truth, []
         for day in np.unique(truth.first_sold[(truth.first_sold >= first) & (truth.first_sold < last)]):
             rows = np.flatnonzero(truth.first_sold == day)
