@@ -24,6 +24,11 @@ def repeated(values: Sequence[str], times: int) -> "pa.Array[Any]":
     return pa.array(values, pa.string()).take(np.repeat(np.arange(len(values), dtype=np.int32), times))
 
 
+def tiled(values: Sequence[Any], kind: pa.DataType, times: int) -> "pa.Array[Any]":
+    """All values, `times` times over."""
+    return pa.array(values, kind).take(np.tile(np.arange(len(values), dtype=np.int32), times))
+
+
 def distribution(mean: NDArray[np.float64], quantiles: NDArray[np.float64]) -> "dict[str, pa.Array[Any]]":
     """Columns of the mean (…,) and of the quantiles (…, Q)."""
     flat = quantiles.reshape(-1, len(QUANTILE_COLUMNS))

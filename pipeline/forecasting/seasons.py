@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.as_of import AsOfView
-from pipeline.forecasting.rows import unstamped
+from pipeline.forecasting.rows import repeated, tiled, unstamped
 from pipeline.models.base import Array, Fitted
 from pipeline.models.ensemble import launches_of
 from pipeline.models.launches.facts import MONTHS, Facts
@@ -18,6 +18,7 @@ from pipeline.models.seasons.belief import Belief
 from pipeline.models.seasons.sums import EVENT, MONTH, MONTH_NAMES, QUARTERS, Season, SeasonSums
 
 _SCHEMA = unstamped("item_seasons")
+_EVIDENCE = ["none", "text", "history", "both"]
 _SURE = 0.5
 """Probability from which an item with a history is said to sell for a season."""
 
@@ -69,18 +70,17 @@ class Seasons:
             _span(season, begins) for season, begins in zip(sums.seasons, _begins(view, sums.seasons), strict=True)
         ]
         items, locations = (np.concatenate(each) for each in zip(*self._series, strict=True))
-        count = len(items)
 
         def flat(values: NDArray[Any]) -> NDArray[Any]:
             return np.broadcast_to(values, told.shape)[:, known].reshape(-1)
 
         def each(values: Sequence[object], kind: pa.DataType) -> Any:
-            return pa.array([values[number] for number in known.tolist()] * count, kind)
+            return tiled([values[number] for number in known.tolist()], kind, len(items))
 
         return pa.table(
             {
-                "item_id": pa.array(np.repeat(items, len(known)).tolist(), pa.string()),
-                "location": pa.array(np.repeat(locations, len(known)).tolist(), pa.string()),
+                "item_id": repeated(items.tolist(), len(known)),
+                "location": repeated(locations.tolist(), len(known)),
                 "season": each([season.name for season in sums.seasons], pa.string()),
                 "kind": each([season.kind for season in sums.seasons], pa.string()),
                 "begins_on": each([begins for begins, _ in spans], pa.date32()),
@@ -93,9 +93,7 @@ class Seasons:
                 "times_usual": pa.array(flat(belief.mean)),
                 "share": pa.array(flat(np.minimum(shares, 1.0))),
                 "shop_share": pa.array(flat(share)),
-                "evidence": pa.array(
-                    np.array(["none", "text", "history", "both"])[flat(in_text) + 2 * flat(in_history)].tolist()
-                ),
+                "evidence": pa.array(_EVIDENCE).take(flat(in_text) + 2 * flat(in_history)),
             },
             schema=_SCHEMA,
         )

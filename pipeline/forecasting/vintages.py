@@ -22,6 +22,8 @@ from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
 FORECAST_TABLES = ("forecasts", "forecast_totals")
+BESIDE_TABLES = ("similar_items", "item_seasons")
+"""What a vintage says beside its forecasts; not sealed by a hash."""
 _LIBRARIES = ("almanac", "duckdb", "lightgbm", "numpy", "pyarrow", "statsforecast", "torch", "transformers")
 
 State = Literal["stands", "removed", "missing", "altered"]
@@ -59,6 +61,11 @@ class Vintage:
         """Its files, by table."""
         partition = {"as_of": self.as_of.isoformat()}
         return {table: lake.part_path(table, partition, part_of(self.model_version)) for table in FORECAST_TABLES}
+
+    def beside(self, lake: Lake) -> list[Path]:
+        """Its files of `BESIDE_TABLES`, which need not be there."""
+        partition = {"as_of": self.as_of.isoformat()}
+        return [lake.part_path(table, partition, part_of(self.model_version)) for table in BESIDE_TABLES]
 
     def state(self, lake: Lake) -> State:
         """Whether its files are what was written; reads them whole."""

@@ -24,12 +24,13 @@ from pipeline.tables import TABLES
 
 BY_DELIVERY = ("raw_files", "quarantined_order_lines", "quarantined_reviews", "data_quality", "cleaning_report")
 BY_NIGHT = (
-    *("vintages", "similar_items", "item_seasons"),
+    *("vintages", "similar_items"),
     *("model_versions", "champion_decisions", "champion_evidence", "drift", "backtest_scores"),
 )
 FORECASTS = ("forecasts", "forecast_totals")
 BACKTESTS = ("backtest_forecasts", "backtest_sums")
-FROM_LAKE = (*BY_DELIVERY, *BY_NIGHT, *BACKTESTS, *FORECASTS)
+SEASONS = ("item_seasons",)
+FROM_LAKE = (*BY_DELIVERY, *BY_NIGHT, *BACKTESTS, *SEASONS, *FORECASTS)
 STATES = (
     *("items", "demand_daily", "demand_revisions", "prices_daily", "shop_days", "item_reviews"),
     *("calendar_daily", "calendar_events", "publication", "published_parts"),
@@ -38,7 +39,10 @@ PUBLISHED = (*STATES, *FROM_LAKE)
 """Tables of the published file."""
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.sql")}
-_ROWS = dict.fromkeys(FORECASTS, _SQL["forecast_rows"]) | {"vintages": _SQL["vintage_rows"]}
+_ROWS = dict.fromkeys(FORECASTS, _SQL["forecast_rows"]) | {
+    "vintages": _SQL["vintage_rows"],
+    "item_seasons": _SQL["season_rows"],
+}
 _VIEWS = ("views", "rising", "as_known", "seasons")
 _DAYS = ("demand_daily", "prices_daily", "shop_days")
 _LIMITED_BY = {"forecast_totals": "total_rows", "forecasts": "forecast_rows"}
@@ -108,6 +112,11 @@ class _FromLake:
         for table in BACKTESTS:
             # the newest only: its rows are many, and the scores of all are kept
             self._replace(table, dict(list(up_to(self.found[table], self.plan.as_of).items())[-1:]))
+        for table in SEASONS:
+            # the newest only, as its current vintage says it: rows are many, and they are of the year and not of a night
+            newest = list(up_to(self.found[table], self.plan.as_of).items())[-1:]
+            current = self.filled.parts["vintages"]
+            self._replace(table, {night: f"{mark} {current[night]}" for night, mark in newest if night in current})
         for table in FORECASTS:
             self._replace(table, self._nights_that_fit(table, max_forecast_rows))
         return self.filled

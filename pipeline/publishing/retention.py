@@ -50,7 +50,7 @@ def apply_retention(lake: Lake, settings: Settings, *, today: date | None = None
         for vintage in vintages(lake, night):
             if vintage.removed_on is None:
                 write_vintage(lake, replace(vintage, removed_on=today or datetime.now(UTC).date()))
-            for path in vintage.files(lake).values():
+            for path in (*vintage.files(lake).values(), *vintage.beside(lake)):
                 if path.exists():
                     files, size = files + 1, size + path.stat().st_size
                     path.unlink()

@@ -1,7 +1,8 @@
 """A night's new items: announced ones are forecast, and what they sell like is said."""
 
+import shutil
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ from pipeline.models.launches.forecaster import Launches
 from pipeline.models.seasonal_naive import SeasonalNaive
 from pipeline.publishing.publish import publish
 from pipeline.publishing.query import query
+from pipeline.publishing.retention import apply_retention
+from pipeline.settings import Settings
 from pipeline.training import panel as panels
 from tests.forecasting.fakes import AS_OF, some_settings, write_demand
 from tests.models.launching_shop import launching_shop
-from tests.publishing.shop import write_row_of
+from tests.publishing.shop import write_row_of, write_vintage_of
 
 MODEL = "test@0"
 NEW = ("soon", "late", "far", "obsolete")
@@ -211,3 +214,25 @@ def test_a_season_says_when_it_comes_next(home):
 def test_a_season_that_the_history_does_not_hold_is_left_out(view, home):
     assert view.as_of - timedelta(days=299) > date(AS_OF.year - 1, 12, 25)
     assert ask(home, "SELECT 1 FROM item_seasons WHERE season IN ('christmas', 'december')") == []
+
+
+def test_only_what_the_current_version_of_the_newest_night_says_of_seasons_is_published(
+    view, lake, fitted, home, tmp_path
+):
+    again = Lake(Path(shutil.copytree(home, tmp_path / "home")))
+    count = ask(home, "SELECT count(*) FROM item_seasons")
+    report = make_forecasts(view, again, some_settings(), fitted, "ensemble/2", home=lake.home)
+    write_row_of(again, AS_OF, "ensemble/2", report.series, made_at=datetime(2030, 1, 1), is_named=True)
+    publish(again, some_settings(), AS_OF)
+    assert ask(again.home, "SELECT model_version, count(*) FROM item_seasons GROUP BY 1") == [("ensemble/1", *count[0])]
+    write_row_of(again, AS_OF, "ensemble/2", report.series, made_at=datetime(2030, 1, 1))
+    publish(again, some_settings(), AS_OF)
+    assert ask(again.home, "SELECT model_version, count(*) FROM item_seasons GROUP BY 1") == [("ensemble/2", *count[0])]
+
+
+def test_retention_forgets_what_stands_beside_the_forecasts_too(home, tmp_path):
+    again = Lake(Path(shutil.copytree(home, tmp_path / "home")))
+    write_vintage_of(again, AS_OF + timedelta(days=100))
+    keep = Settings.model_validate(some_settings().model_dump() | {"retention": {"forecast_days": 30}})
+    apply_retention(again, keep)
+    assert again.partitions("similar_items") == again.partitions("item_seasons") == []

@@ -126,3 +126,11 @@ def test_more_sales_are_surer():
     ]
     assert certainty == sorted(certainty)
     assert certainty[-1] > 0.99
+
+
+def test_the_report_has_every_score_beside_both_controls_but_none_of_single_months(shop, sums, monkeypatch):
+    monkeypatch.setattr("pipeline.models.seasons.library.LEAST_LIFT", 1.2)
+    told = SeasonLibrary.of(sums, established(shop), shop[0], seed=7).summary()
+    scores = ("auc", "auc_shuffle_text", "auc_category_only", "f1", "accuracy")
+    assert {f"december_to_february_{score}" for score in scores} <= told.keys()
+    assert not [name for name in told if name.startswith("december_") and not name.startswith("december_to")]

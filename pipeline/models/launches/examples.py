@@ -129,8 +129,8 @@ class Words:
             barred: (Q,) row of the library that is the query itself.
         """
         return cls(
-            _told(library.level, levels, queries.level, barred, LEVEL_OF),
-            _told(library.season, lifts, queries.season, barred, SEASON_OF),
+            told(library.level, levels, queries.level, barred, LEVEL_OF),
+            told(library.season, lifts, queries.season, barred, SEASON_OF),
         )
 
     def over(self, facts: Facts, first: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
@@ -139,14 +139,22 @@ class Words:
         return np.asarray((days * self.lifts).sum(axis=1) / np.maximum(days.sum(axis=1), 1.0))
 
 
-def _told(
+def told(
     library: NDArray[Any],
     values: Array,
     queries: NDArray[Any],
     barred: NDArray[np.int64] | None,
     circle: tuple[int, float],
 ) -> Array:
-    """(Q, K) mean of the nearest items' (N, K) values; zeros where nothing is known."""
+    """(Q, K) mean of the nearest items' (N, K) values; zeros where nothing is known.
+
+    Args:
+        library: (N, D) vectors of items.
+        values: (N, K) what is known of them, not a number where unknown.
+        queries: (Q, D) vectors.
+        barred: (Q,) row of the library that is the query itself, −1 for none.
+        circle: neighbours, and how sharply the nearest count.
+    """
     known = np.flatnonzero(np.isfinite(values).any(axis=1))
     if not len(known) or not library.shape[1]:
         return np.zeros((len(queries), values.shape[1]))

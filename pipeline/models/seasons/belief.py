@@ -8,7 +8,6 @@ Analysis, 2.6). So an item without a history is read from words alone, one with 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from pipeline.models.base import Array
 
@@ -39,6 +38,8 @@ class Belief:
             came: (N, K) sales.
             usual: (N, K) sales that the shop's seasons say.
         """
+        from scipy import stats
+
         shape, rate = np.full(told.shape, WORDS), WORDS / np.maximum(told, 1e-6)
         if came is not None and usual is not None:
             shape, rate = shape + came, rate + usual

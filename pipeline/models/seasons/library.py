@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_curve, roc_auc_score
 
 from pipeline.models.base import Array
 from pipeline.models.controls import category_vectors
-from pipeline.models.launches.examples import SEASON_OF
-from pipeline.models.launches.similar import nearest
+from pipeline.models.launches.examples import SEASON_OF, told
 from pipeline.models.panel import Panel
 from pipeline.models.seasons.belief import LEAST_LIFT, Belief
 from pipeline.models.seasons.sums import MONTH, Season, SeasonSums
@@ -53,6 +51,8 @@ class SeasonLibrary:
             scored: (N,) items that scores and thresholds are of; default: all. A language model that learned the seasons of the others
                 would flatter itself.
         """
+        from sklearn.metrics import roc_auc_score
+
         lifts, vectors = sums.lifts()[rows], panel.text[rows]
         dealt = vectors[np.random.default_rng([seed, 53]).permutation(len(vectors))]
         read_from = {
@@ -61,7 +61,9 @@ class SeasonLibrary:
             "_category_only": category_vectors(vectors, panel.category[rows], panel.item_id[rows]),
         }
         itself = np.arange(len(vectors))
-        certainty = {name: Belief.of(_told(of, lifts, of, itself)).certainty for name, of in read_from.items()}
+        certainty = {
+            name: Belief.of(np.exp(told(of, lifts, of, itself, SEASON_OF))).certainty for name, of in read_from.items()
+        }
         asked = np.ones(len(rows), dtype=np.bool_) if scored is None else scored
         thresholds, scores = np.full(len(sums.seasons), 0.5), {}
         for number, season in enumerate(sums.seasons):
@@ -106,28 +108,23 @@ class SeasonLibrary:
             vectors: (Q, D) vectors.
             barred: (Q,) row of the library that is the query itself, −1 for none.
         """
-        return _told(library, self.lifts, vectors, barred)
-
-
-def _told(library: NDArray[Any], lifts: Array, vectors: NDArray[Any], barred: NDArray[np.int64]) -> Array:
-    known = np.flatnonzero(np.isfinite(lifts).any(axis=1))
-    if not len(known) or not library.shape[1] or library.shape[1] != vectors.shape[1]:
-        return np.ones((len(vectors), lifts.shape[1]))
-    place = np.full(len(library) + 1, -1)
-    place[known] = np.arange(len(known))
-    count, sharpness = SEASON_OF
-    near = nearest(library[known], vectors, count=count, sharpness=sharpness, barred=place[barred])
-    return np.asarray(np.exp(near.mean(lifts[known])))
+        if library.shape[1] != vectors.shape[1]:
+            return np.ones((len(vectors), len(self.seasons)))
+        return np.exp(told(library, self.lifts, vectors, barred, SEASON_OF))
 
 
 def _threshold(probability: Array, label: NDArray[np.bool_]) -> float:
     """The threshold of the highest F1."""
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, thresholds = precision_recall_curve(label, probability)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
     return float(thresholds[int(f1[:-1].argmax())])
 
 
 def _scores(probability: Array, label: NDArray[np.bool_], seed: int) -> dict[str, float]:
+    from sklearn.metrics import accuracy_score, f1_score
+
     fold = np.random.default_rng([seed, 43]).permutation(np.arange(len(label)) % _FOLDS)
     said = np.zeros(len(label), dtype=np.bool_)
     for held in range(_FOLDS):
